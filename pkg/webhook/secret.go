@@ -1,0 +1,71 @@
+package webhook
+
+import (
+	"encoding/base64"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+const (
+	secretPrefix   = "whsec_"
+	minSecretBytes = 24
+	maxSecretBytes = 64
+	redacted       = "[redacted]"
+)
+
+// Secret is a signing key. Printed, logged or marshalled it says [redacted];
+// the key leaves through Key and Reveal only (I7).
+type Secret struct{ key []byte }
+
+// ParseSecret reads `whsec_` + base64 of 24 to 64 bytes, as Standard Webhooks
+// 1.0 has it. The error never repeats the input.
+func ParseSecret(s string) (Secret, error) {
+	encoded, ok := strings.CutPrefix(s, secretPrefix)
+	if !ok {
+		return Secret{}, Invalid("secret", "must start with whsec_")
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return Secret{}, Invalid("secret", "must be whsec_ followed by standard base64")
+	}
+	return SecretFromKey(key)
+}
+
+// SecretFromKey wraps 24 to 64 bytes; a generated secret has 32.
+func SecretFromKey(key []byte) (Secret, error) {
+	if len(key) < minSecretBytes || len(key) > maxSecretBytes {
+		return Secret{}, Invalid("secret", "must be whsec_ followed by base64 of 24 to 64 bytes")
+	}
+	return Secret{append([]byte{}, key...)}, nil
+}
+
+// Key returns the bytes that sign.
+func (s Secret) Key() []byte { return s.key }
+
+// Reveal returns the text form, for the one answer that creates the secret and
+// for encryption at rest.
+func (s Secret) Reveal() string { return secretPrefix + base64.StdEncoding.EncodeToString(s.key) }
+
+func (s Secret) String() string               { return redacted }
+func (s Secret) GoString() string             { return redacted }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// SigningSecret is a secret with the time until which it signs.
+type SigningSecret struct {
+	Secret Secret
+	// ExpiresAt is zero for the current secret.
+	ExpiresAt time.Time
+}
+
+// Live returns the secrets that sign at now, the current one first.
+func Live(secrets []SigningSecret, now time.Time) []Secret {
+	live := make([]Secret, 0, len(secrets))
+	for _, s := range secrets {
+		if s.ExpiresAt.IsZero() || now.Before(s.ExpiresAt) {
+			live = append(live, s.Secret)
+		}
+	}
+	return live
+}

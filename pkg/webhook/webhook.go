@@ -1,0 +1,81 @@
+package webhook
+
+import "time"
+
+// What a webhook gets when its creator says nothing, and the bounds of what a
+// creator may say.
+const (
+	DefaultMaxAttempts    = 3
+	DefaultTimeout        = 5 * time.Second
+	DefaultInitialBackoff = 5 * time.Second
+
+	MinMaxAttempts, MaxMaxAttempts       = 1, 20
+	MinTimeout, MaxTimeout               = 500 * time.Millisecond, 30 * time.Second
+	MinInitialBackoff, MaxInitialBackoff = 10 * time.Millisecond, 12 * time.Hour
+
+	// MaxWebhooksPerTenant bounds the fan-out of one event.
+	MaxWebhooksPerTenant = 100
+
+	// CurrentAPIVersion is the envelope version of new webhooks.
+	CurrentAPIVersion = "2026-11-01"
+)
+
+// Status says whether a webhook's deliveries go out.
+type Status string
+
+// The statuses; doc.go draws the machine.
+const (
+	Active   Status = "active"
+	Paused   Status = "paused"   // by a person
+	Disabled Status = "disabled" // by the service
+)
+
+// Webhook is a customer's endpoint, what it subscribes to, and how it is treated.
+type Webhook struct {
+	ID          WebhookID
+	Tenant      TenantID
+	Name        string
+	Description string // empty: none
+	URL         string // validated by ParseURL
+	Events      []EventType
+	Patterns    []Pattern
+	Headers     []Header
+	Status      Status
+	// StatusReason says why the webhook is paused or disabled; empty when active.
+	StatusReason string
+	Policy       Policy
+	APIVersion   string
+	CreatedBy    string
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// Policy bounds one delivery to one webhook.
+type Policy struct {
+	MaxAttempts    int           // requests, the first included; 1 to 20
+	Timeout        time.Duration // of one whole exchange; 500 ms to 30 s
+	InitialBackoff time.Duration // before the second attempt
+}
+
+// DefaultPolicy is what a webhook gets when its creator says nothing.
+func DefaultPolicy() Policy {
+	return Policy{MaxAttempts: DefaultMaxAttempts, Timeout: DefaultTimeout, InitialBackoff: DefaultInitialBackoff}
+}
+
+// Validate names each value that is out of its range.
+func (p Policy) Validate() error {
+	var faults Errors
+	if p.MaxAttempts < MinMaxAttempts || p.MaxAttempts > MaxMaxAttempts {
+		faults = append(faults, Invalid("maxAttempts", "must be between 1 and 20"))
+	}
+	if p.Timeout < MinTimeout || p.Timeout > MaxTimeout {
+		faults = append(faults, Invalid("timeoutMs", "must be between 500 and 30000"))
+	}
+	if p.InitialBackoff < MinInitialBackoff || p.InitialBackoff > MaxInitialBackoff {
+		faults = append(faults, Invalid("initialBackoffMs", "must be between 10 and 43200000 (12 hours)"))
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
+}

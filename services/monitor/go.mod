@@ -1,0 +1,13 @@
+module github.com/crm-webhooks/crm-webhooks/services/monitor
+
+go 1.26.0
+
+require (
+	github.com/crm-webhooks/crm-webhooks/pkg v0.0.0
+	github.com/crm-webhooks/crm-webhooks/schema v0.0.0
+)
+
+replace (
+	github.com/crm-webhooks/crm-webhooks/pkg => ../../pkg
+	github.com/crm-webhooks/crm-webhooks/schema => ../../schema
+)
