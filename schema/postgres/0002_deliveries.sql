@@ -1,0 +1,152 @@
+-- +goose Up
+
+-- Ids are UUIDv7, so a range of ids is a range of time: events, deliveries and
+-- attempts are partitioned by id, which keeps the primary key on the id alone
+-- and lets retention drop whole partitions.
+
+-- The smallest id of a millisecond.
+CREATE FUNCTION uuid_floor(moment timestamptz) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS
+$$ SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
+
+-- The id of what an event owes a webhook; the same as webhook.DeliveryIDFor.
+-- Being derived, it makes (event, webhook) unique across partitions.
+CREATE FUNCTION delivery_id(event uuid, webhook uuid) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS
+$$ SELECT encode(
+    set_byte(
+        set_byte(
+            substr(uuid_send(event), 1, 6) || substr(sha256(uuid_send(event) || uuid_send(webhook)), 1, 10),
+            6, (get_byte(sha256(uuid_send(event) || uuid_send(webhook)), 0) & 15) | 112),
+        8, (get_byte(sha256(uuid_send(event) || uuid_send(webhook)), 2) & 63) | 128),
+    'hex')::uuid $$;
+
+CREATE TABLE events (
+    id          uuid NOT NULL PRIMARY KEY,
+    tenant_id   text NOT NULL,
+    type        text NOT NULL,
+    -- The exact bytes that are signed and sent (I8); text, because json types
+    -- may reformat and bytea doubles on the wire.
+    body        text NOT NULL,
+    traceparent text NOT NULL DEFAULT ''
+) PARTITION BY RANGE (id);
+
+CREATE TABLE deliveries (
+    id               uuid     NOT NULL PRIMARY KEY,
+    tenant_id        text     NOT NULL,
+    webhook_id       uuid     NOT NULL,
+    event_id         uuid     NOT NULL,
+    event_type       text     NOT NULL,
+    kind             text     NOT NULL DEFAULT 'event' CHECK (kind IN ('event', 'test')),
+    status           text     NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'retrying', 'success', 'failed')),
+    failure_reason   text     CHECK (failure_reason IN
+        ('attempts_exhausted', 'receiver_gone', 'webhook_deleted', 'blocked_address', 'canceled')),
+    attempt_count    smallint NOT NULL DEFAULT 0,
+    max_attempts     smallint NOT NULL,
+    next_attempt_at  timestamptz,
+    response_status  smallint,
+    last_error       text,
+    last_duration_ms integer,
+    completed_at     timestamptz,
+    CHECK (attempt_count BETWEEN 0 AND max_attempts),
+    CHECK ((failure_reason IS NOT NULL) = (status = 'failed')),
+    CHECK ((completed_at IS NOT NULL) = (status IN ('success', 'failed'))),
+    CHECK ((next_attempt_at IS NOT NULL) = (status IN ('pending', 'retrying'))),
+    CHECK (status <> 'retrying' OR attempt_count > 0),
+    CHECK (status <> 'success' OR attempt_count > 0)
+) PARTITION BY RANGE (id);
+-- No index holds a column that an attempt changes, so that recording one is a
+-- HOT update.
+CREATE INDEX deliveries_by_tenant ON deliveries (tenant_id, id);
+CREATE INDEX deliveries_by_webhook ON deliveries (webhook_id, id);
+CREATE INDEX deliveries_by_event ON deliveries (event_id);
+
+CREATE TABLE attempts (
+    delivery_id      uuid        NOT NULL,
+    number           smallint    NOT NULL CHECK (number >= 1),
+    started_at       timestamptz NOT NULL,
+    duration_ms      integer     NOT NULL CHECK (duration_ms >= 0),
+    response_status  smallint,
+    error_class      text        CHECK (error_class IN ('TIMEOUT', 'CONNECT', 'DNS', 'TLS', 'BLOCKED_ADDRESS', 'STATUS', 'BODY')),
+    error            text,
+    request_headers  text        NOT NULL,  -- JSON [{"name":…,"value":…}], credentials masked
+    response_headers text        NOT NULL,
+    response_body    text,
+    PRIMARY KEY (delivery_id, number),
+    CHECK ((error IS NULL) = (error_class IS NULL))
+) PARTITION BY RANGE (delivery_id);
+
+-- A missing partition never fails an insert.
+CREATE TABLE events_default PARTITION OF events DEFAULT;
+CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
+CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
+
+-- The unfinished deliveries: a row each, deleted when the delivery finishes.
+-- Small, hot and unpartitioned, so that neither what is finished nor how long
+-- it is kept costs the delivery path anything.
+--
+--   held    = not admitted, lane closed
+--   waiting = not admitted, due later
+--   parked  = not admitted, due
+--   rung    = admitted, no live lease
+--   leased  = admitted, lease_until in the future: some worker is sending it
+CREATE TABLE pending_deliveries (
+    delivery_id  uuid        NOT NULL PRIMARY KEY,
+    webhook_id   uuid        NOT NULL,
+    tenant_id    text        NOT NULL,
+    event_id     uuid        NOT NULL,
+    event_type   text        NOT NULL,
+    kind         text        NOT NULL DEFAULT 'event' CHECK (kind IN ('event', 'test')),
+    attempts     smallint    NOT NULL DEFAULT 0,
+    budget       smallint    NOT NULL,           -- number of the last attempt it may make
+    admitted     boolean     NOT NULL,
+    due_at       timestamptz NOT NULL DEFAULT now(),
+    rung_at      timestamptz NOT NULL DEFAULT now(),
+    rings        smallint    NOT NULL DEFAULT 0, -- times the relay had to ring
+    lease_until  timestamptz,
+    lease_holder text,
+    CHECK (attempts >= 0 AND attempts < budget),
+    CHECK ((lease_until IS NULL) = (lease_holder IS NULL)),
+    CHECK (lease_until IS NULL OR admitted),
+    CHECK (kind <> 'test' OR admitted)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX pending_parked ON pending_deliveries (webhook_id, due_at, delivery_id) WHERE NOT admitted;
+CREATE INDEX pending_admitted ON pending_deliveries (webhook_id) WHERE admitted;
+
+-- Creates the partitions of one UTC day; rows that already went to the default
+-- partition move over. Returns how many tables were made (0 to 3).
+-- +goose StatementBegin
+CREATE FUNCTION create_day_partitions(day date) RETURNS integer LANGUAGE plpgsql AS
+$$
+DECLARE
+    parent text;
+    key    text;
+    part   text;
+    low    uuid := uuid_floor(day::timestamp AT TIME ZONE 'UTC');
+    high   uuid := uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+    made   integer := 0;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['events', 'deliveries', 'attempts'] LOOP
+        part := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+        CONTINUE WHEN to_regclass(part) IS NOT NULL;
+        key := CASE parent WHEN 'attempts' THEN 'delivery_id' ELSE 'id' END;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) WITH (fillfactor = %s)',
+            part, parent, CASE parent WHEN 'deliveries' THEN 80 ELSE 100 END);
+        EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO %I SELECT * FROM moved',
+            parent || '_default', key, low, key, high, part);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, low, high);
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$$;
+-- +goose StatementEnd
+
+SELECT create_day_partitions((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(0, 3) AS n;
+
+-- +goose Down
+DROP FUNCTION create_day_partitions(date);
+DROP TABLE pending_deliveries, attempts, deliveries, events;
+DROP FUNCTION delivery_id(uuid, uuid);
+DROP FUNCTION uuid_floor(timestamptz);
