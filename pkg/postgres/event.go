@@ -1,0 +1,337 @@
+package postgres
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Events accepts events: the writing half of the api service.
+type Events struct {
+	db     *sqlx.DB // a HotPath pool
+	stmts  *prepared
+	window int
+}
+
+// NewEvents makes a store that admits at most window deliveries per webhook at
+// once; the rest is parked.
+func NewEvents(db *sqlx.DB, window int) *Events { 
+	return &Events{db: db, stmts: newPrepared(db), window: window}
+}
+
+const idempotencyTTL = 24 * time.Hour
+
+// acceptEvents stores events, finds who subscribes at this instant, and writes
+// what they are owed, all in one statement (I1).
+//
+// The lanes are locked before anything is decided about admission; a lane that
+// vanished while we waited belongs to a webhook deleted in that instant.
+// Parameters: ids, tenants, types, bodies, traceparents; then pairs of (index of
+// event, pattern that would match it); then the window.
+const acceptEvents = `
+WITH event AS MATERIALIZED (
+	SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+		WITH ORDINALITY AS e (id, tenant_id, type, body, traceparent, n)
+), stored AS (
+	INSERT INTO events (id, tenant_id, type, body, traceparent)
+	SELECT id, tenant_id, type, body, traceparent FROM event
+), matched AS MATERIALIZED (
+	SELECT DISTINCT e.n, s.webhook_id
+	FROM unnest($6::int[], $7::text[]) AS c (n, pattern)
+	JOIN event e ON e.n = c.n
+	JOIN subscriptions s ON s.tenant_id = e.tenant_id AND s.pattern = c.pattern
+), lane AS MATERIALIZED (
+	SELECT webhook_id, open, admitted, queued FROM lanes
+	WHERE webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT deleted
+	ORDER BY webhook_id FOR UPDATE
+), owed AS MATERIALIZED (
+	SELECT e.n, delivery_id(e.id, w.id) AS id, e.id AS event_id, e.tenant_id, e.type, w.id AS webhook_id, w.max_attempts,
+		l.open AND l.queued = 0
+			AND row_number() OVER (PARTITION BY w.id ORDER BY e.n) <= $8 - l.admitted AS admitted
+	FROM matched m
+	JOIN lane l ON l.webhook_id = m.webhook_id
+	JOIN event e ON e.n = m.n
+	JOIN webhooks w ON w.id = m.webhook_id
+), delivery AS (
+	INSERT INTO deliveries (id, tenant_id, webhook_id, event_id, event_type, max_attempts, next_attempt_at)
+	SELECT id, tenant_id, webhook_id, event_id, type, max_attempts, now() FROM owed
+), pending AS (
+	INSERT INTO pending_deliveries (delivery_id, webhook_id, tenant_id, event_id, event_type, budget, admitted)
+	SELECT id, webhook_id, tenant_id, event_id, type, max_attempts, admitted FROM owed ORDER BY n
+), counted AS (
+	UPDATE lanes SET admitted = lanes.admitted + o.admitted, queued = lanes.queued + o.queued
+	FROM (SELECT webhook_id, count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
+		FROM owed GROUP BY webhook_id) o
+	WHERE lanes.webhook_id = o.webhook_id
+)
+SELECT n, id, webhook_id, admitted FROM owed ORDER BY n`
+
+// selectKeys finds the keys that were used within their time to live.
+const selectKeys = `
+SELECT k.n, i.event_id, i.body_hash,
+	(SELECT count(*) FROM deliveries d WHERE d.event_id = i.event_id) AS deliveries
+FROM unnest($1::int[], $2::text[], $3::text[]) AS k (n, tenant_id, key)
+JOIN idempotency_keys i ON i.tenant_id = k.tenant_id AND i.key = k.key
+WHERE i.created_at > now() - make_interval(secs => $4)`
+
+// insertKeys claims keys; one that is in use, and not expired, is left out of
+// the count of rows.
+const insertKeys = `
+INSERT INTO idempotency_keys AS i (tenant_id, key, body_hash, event_id)
+SELECT tenant_id, key, decode(hash, 'hex'), event_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS k (tenant_id, key, hash, event_id)
+ORDER BY tenant_id, key
+ON CONFLICT (tenant_id, key) DO UPDATE
+	SET body_hash = excluded.body_hash, event_id = excluded.event_id, created_at = now()
+	WHERE i.created_at <= now() - make_interval(secs => $5)`
+
+// Accept stores each submission whole or refuses it whole, and commits once.
+// The receipts are in the order of the submissions; owed is what may be rung
+// for, the admitted deliveries only.
+//
+// Two submissions of one batch must not share an idempotency key. An error means
+// that nothing was stored, or that the connection died at the commit and nobody
+// can know: only an idempotency key makes trying again safe then.
+func (s *Events) Accept(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
+	receipts, owed, err := s.acceptTogether(ctx, batch)
+	if len(batch) > 1 && isBadData(err) {
+		return s.acceptOneByOne(ctx, batch)
+	}
+	return receipts, owed, err
+}
+
+// acceptOneByOne keeps one bad submission from taking its neighbours along.
+func (s *Events) acceptOneByOne(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
+	receipts := make([]webhook.Receipt, len(batch))
+	var owed []webhook.Owed
+	for i := range batch {
+		one, more, err := s.acceptTogether(ctx, batch[i:i+1])
+		if err != nil {
+			receipts[i].Err = err
+			continue
+		}
+		receipts[i], owed = one[0], append(owed, more...)
+	}
+	return receipts, owed, nil
+}
+
+func (s *Events) acceptTogether(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
+	insert, err := s.stmts.get(ctx, acceptEvents)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !anyKeys(batch) {
+		receipts := make([]webhook.Receipt, len(batch))
+		owed, err := s.insert(ctx, insert, prepare(batch, receipts, nil), receipts)
+		return receipts, owed, err
+	}
+	for {
+		receipts, owed, err := s.acceptWithKeys(ctx, insert, batch)
+		if !errors.Is(err, errRaced) {
+			return receipts, owed, err
+		}
+	}
+}
+
+func (s *Events) acceptWithKeys(ctx context.Context, insert *sqlx.Stmt, batch []webhook.Submission) (receipts []webhook.Receipt, owed []webhook.Owed, err error) {
+	err = inTx(ctx, s.db, func(tx *sqlx.Tx) error {
+		known, err := lookUpKeys(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
+		receipts = make([]webhook.Receipt, len(batch))
+		fresh := prepare(batch, receipts, known)
+		if err := claimKeys(ctx, tx, fresh); err != nil {
+			return err
+		}
+		owed, err = s.insert(ctx, tx.StmtxContext(ctx, insert), fresh, receipts)
+		return err
+	})
+	return receipts, owed, err
+}
+
+// errRaced says that another transaction took one of the keys since they were
+// looked up; starting over, the caller sees it.
+var errRaced = errors.New("an idempotency key was taken meanwhile")
+
+// submitted is an event on its way in, with its place in the batch.
+type submitted struct {
+	webhook.SubmittedEvent
+	submission, index int
+}
+
+type knownKey struct {
+	N          int    `db:"n"`
+	EventID    string `db:"event_id"`
+	BodyHash   []byte `db:"body_hash"`
+	Deliveries int    `db:"deliveries"`
+}
+
+func anyKeys(batch []webhook.Submission) bool {
+	for _, sub := range batch {
+		for _, e := range sub.Events {
+			if e.IdempotencyKey != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// flatten lists every event of the batch with its place.
+func flatten(batch []webhook.Submission) []submitted {
+	var all []submitted
+	for i, sub := range batch {
+		for j, e := range sub.Events {
+			all = append(all, submitted{e, i, j})
+		}
+	}
+	return all
+}
+
+func lookUpKeys(ctx context.Context, tx *sqlx.Tx, batch []webhook.Submission) (map[int]knownKey, error) {
+	var ns []int
+	var tenants, keys []string
+	for n, e := range flatten(batch) {
+		if e.IdempotencyKey != "" {
+			ns, tenants, keys = append(ns, n), append(tenants, string(e.Event.Tenant)), append(keys, e.IdempotencyKey)
+		}
+	}
+	var rows []knownKey
+	err := tx.SelectContext(ctx, &rows, selectKeys, pq.Array(ns), pq.Array(tenants), pq.Array(keys), idempotencyTTL.Seconds())
+	if err != nil {
+		return nil, dbError("looking up idempotency keys", err)
+	}
+	known := make(map[int]knownKey, len(rows))
+	for _, row := range rows {
+		known[row.N] = row
+	}
+	return known, nil
+}
+
+// prepare writes the receipts that are known before anything is stored, and
+// returns the events to store: those of submissions without a conflict, less
+// the duplicates.
+func prepare(batch []webhook.Submission, receipts []webhook.Receipt, known map[int]knownKey) []submitted {
+	all := flatten(batch)
+	for i, sub := range batch {
+		receipts[i].Events = make([]webhook.AcceptedEvent, len(sub.Events))
+	}
+	for n, e := range all {
+		accepted := &receipts[e.submission].Events[e.index]
+		accepted.ID = e.Event.ID
+		k, seen := known[n]
+		if !seen {
+			continue
+		}
+		if string(k.BodyHash) != string(e.Fingerprint[:]) {
+			receipts[e.submission].Err = conflictingKey(len(batch[e.submission].Events), e.index)
+			continue
+		}
+		id, err := webhook.EventIDFromUUID(k.EventID)
+		if err != nil {
+			receipts[e.submission].Err = err
+		}
+		*accepted = webhook.AcceptedEvent{ID: id, Deliveries: k.Deliveries, Duplicate: true}
+	}
+	var fresh []submitted
+	for _, e := range all {
+		if r := receipts[e.submission]; r.Err == nil && !r.Events[e.index].Duplicate {
+			fresh = append(fresh, e)
+		}
+	}
+	return fresh
+}
+
+func conflictingKey(events, index int) error {
+	err := webhook.Conflict("idempotencyKey", "was used within 24 hours with another body")
+	if events == 1 {
+		return err
+	}
+	return err.Under(strconv.Itoa(index))
+}
+
+// claimKeys takes the keys of fresh, or returns errRaced.
+func claimKeys(ctx context.Context, tx *sqlx.Tx, fresh []submitted) error {
+	var tenants, keys, hashes, events []string
+	for _, e := range fresh {
+		if e.IdempotencyKey != "" {
+			tenants, keys = append(tenants, string(e.Event.Tenant)), append(keys, e.IdempotencyKey)
+			hashes, events = append(hashes, hex.EncodeToString(e.Fingerprint[:])), append(events, e.Event.ID.UUID())
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	res, err := tx.ExecContext(ctx, insertKeys, pq.Array(tenants), pq.Array(keys), pq.Array(hashes), pq.Array(events), idempotencyTTL.Seconds())
+	if err != nil {
+		return dbError("claiming idempotency keys", err)
+	}
+	n, err := res.RowsAffected()
+	if err == nil && int(n) != len(keys) {
+		return errRaced
+	}
+	return dbError("claiming idempotency keys", err)
+}
+
+type owedRow struct {
+	N         int    `db:"n"`
+	ID        string `db:"id"`
+	WebhookID string `db:"webhook_id"`
+	Admitted  bool   `db:"admitted"`
+}
+
+// insert stores events with what they owe and completes their receipts.
+func (s *Events) insert(ctx context.Context, stmt *sqlx.Stmt, fresh []submitted, receipts []webhook.Receipt) ([]webhook.Owed, error) {
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	var rows []owedRow
+	if err := stmt.SelectContext(ctx, &rows, acceptArgs(fresh, s.window)...); err != nil {
+		return nil, dbError("storing events", err)
+	}
+	var owed []webhook.Owed
+	for _, row := range rows {
+		e := fresh[row.N-1]
+		receipts[e.submission].Events[e.index].Deliveries++
+		if !row.Admitted {
+			continue
+		}
+		delivery, err := webhook.DeliveryIDFromUUID(row.ID)
+		if err != nil {
+			return nil, err
+		}
+		hook, err := webhook.WebhookIDFromUUID(row.WebhookID)
+		if err != nil {
+			return nil, err
+		}
+		owed = append(owed, webhook.Owed{
+			Delivery: delivery, Webhook: hook, Tenant: e.Event.Tenant,
+			EventType: e.Event.Type.String(), Kind: webhook.KindEvent, Attempt: 1,
+		})
+	}
+	return owed, nil
+}
+
+func acceptArgs(fresh []submitted, window int) []any {
+	n := len(fresh)
+	ids, tenants, types := make([]string, n), make([]string, n), make([]string, n)
+	bodies, traces := make([]string, n), make([]string, n)
+	var at []int
+	var patterns []string
+	for i, e := range fresh {
+		ids[i], tenants[i], types[i] = e.Event.ID.UUID(), string(e.Event.Tenant), e.Event.Type.String()
+		bodies[i], traces[i] = e.Event.Body, e.Event.TraceParent
+		for _, p := range e.Event.Type.Candidates() {
+			at, patterns = append(at, i+1), append(patterns, p.String())
+		}
+	}
+	return []any{pq.Array(ids), pq.Array(tenants), pq.Array(types), pq.Array(bodies), pq.Array(traces), pq.Array(at), pq.Array(patterns), window}
+}

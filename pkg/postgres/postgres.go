@@ -1,0 +1,165 @@
+// Package postgres keeps what must not be lost. It is the truth of the system:
+// an event is accepted when its row is committed here, and a delivery is owed
+// until its row here says otherwise; Redis only rings.
+//
+// It promises that every statement that answers a client is scoped by an
+// explicit tenant parameter (I5), that facts which must agree are written by one
+// statement or one transaction, and that a lost race is an error or is reported,
+// never silence. Statements are constants; row structs stay inside.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Config says how to reach PostgreSQL.
+type Config struct {
+	// URL is a postgres:// URL; any runtime parameter may be set in its query.
+	URL string
+	// MaxConns bounds the pool; 0 means 16.
+	MaxConns int
+	// StatementTimeout bounds each statement in the server; 0 means 15 s.
+	StatementTimeout time.Duration
+	// HotPath is for the accepting and delivering pools. Their few statements
+	// are prepared once and planned once: planning over all partitions costs
+	// more than running, and the planner's guesses about rows with a short life
+	// (few, it thinks, whatever the truth) favour scans of whole tables.
+	HotPath bool
+}
+
+const (
+	defaultMaxConns         = 16
+	defaultStatementTimeout = 15 * time.Second
+	connLifetime            = 30 * time.Minute
+)
+
+// Open makes a pool. It connects when first used, so PostgreSQL may be down.
+func Open(c Config) (*sqlx.DB, error) {
+	dsn, err := c.dsn()
+	if err != nil {
+		return nil, err
+	}
+	connector, err := pq.NewConnector(dsn)
+	if err != nil {
+		return nil, errors.New("reading DATABASE_URL: not a valid PostgreSQL URL")
+	}
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	conns := c.MaxConns
+	if conns == 0 {
+		conns = defaultMaxConns
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns) // the default of 2 reconnects all the time under load
+	db.SetConnMaxLifetime(connLifetime)
+	return db, nil
+}
+
+func (c Config) dsn() (string, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		return "", errors.New("reading DATABASE_URL: must be a postgres:// URL")
+	}
+	q := u.Query()
+	set := func(name, value string) {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
+	}
+	timeout := c.StatementTimeout
+	if timeout == 0 {
+		timeout = defaultStatementTimeout
+	}
+	set("statement_timeout", fmt.Sprint(timeout.Milliseconds()))
+	set("connect_timeout", "5")
+	set("timezone", "UTC")
+	set("application_name", "crm-webhooks")
+	if c.HotPath {
+		set("plan_cache_mode", "force_generic_plan")
+		set("enable_seqscan", "off")
+		set("enable_hashjoin", "off")
+		set("enable_mergejoin", "off")
+		set("jit", "off")
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// inTx runs fn in one transaction and commits when fn returns nil.
+func inTx(ctx context.Context, db *sqlx.DB, fn func(tx *sqlx.Tx) error) error {
+	tx, err := db.BeginTxx(ctx, nil)
+	if err != nil {
+		return dbError("beginning", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit this does nothing
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return dbError("committing", tx.Commit())
+}
+
+// dbError gives a driver's error its kind: a server that is away or overloaded
+// is Unavailable, everything else is a fault of ours. Kinds that need to know
+// what was asked for (not found, conflict) are given where that is known.
+func dbError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isAway(err):
+		return fmt.Errorf("%s: %w", doing, webhook.Unavailable(err))
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+}
+
+// isAway reports whether trying again later can help: no connection, a server
+// that starts, stops or is read-only, no room, a lost race for locks, a timeout.
+func isAway(err error) bool {
+	var netErr net.Error
+	if errors.As(err, &netErr) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	var pqErr *pq.Error
+	if !errors.As(err, &pqErr) {
+		return isBrokenConn(err)
+	}
+	switch string(pqErr.Code) {
+	case "40001", "40P01", "25006", "55P03", "57014":
+		return true
+	}
+	class := string(pqErr.Code.Class())
+	return class == "08" || class == "53" || class == "57" || class == "58"
+}
+
+// isBrokenConn recognises what database/sql and lib/pq say, in words only, of a
+// connection that died under a statement.
+func isBrokenConn(err error) bool {
+	text := err.Error()
+	for _, sign := range []string{"bad connection", "EOF", "broken pipe", "connection reset", "closed network connection"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBadData reports whether the values, not the server, are at fault (classes
+// 22 and 23): the same statement will fail again.
+func isBadData(err error) bool {
+	var pqErr *pq.Error
+	return errors.As(err, &pqErr) && (pqErr.Code.Class() == "22" || pqErr.Code.Class() == "23")
+}
+
+func isUniqueViolation(err error) bool { return pq.As(err, pqerror.UniqueViolation) != nil }

@@ -1,0 +1,34 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// prepared keeps the statements of a hot path: lib/pq has no statement cache,
+// and planning over all partitions on each call would cost more than the call.
+type prepared struct {
+	db    *sqlx.DB
+	mu    sync.Mutex
+	stmts map[string]*sqlx.Stmt
+}
+
+func newPrepared(db *sqlx.DB) *prepared { return &prepared{db: db, stmts: map[string]*sqlx.Stmt{}} }
+
+// get returns the prepared form of query, preparing it on first use. The result
+// is safe for concurrent use and lives as long as the pool.
+func (p *prepared) get(ctx context.Context, query string) (*sqlx.Stmt, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stmt, ok := p.stmts[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := p.db.PreparexContext(ctx, query)
+	if err != nil {
+		return nil, dbError("preparing a statement", err)
+	}
+	p.stmts[query] = stmt
+	return stmt, nil
+}

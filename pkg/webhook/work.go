@@ -1,0 +1,84 @@
+package webhook
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// Submission is one request to accept events: all of them or none.
+type Submission struct{ Events []SubmittedEvent }
+
+// SubmittedEvent is an event with its final bytes, ready to be stored.
+type SubmittedEvent struct {
+	Event Event
+	// IdempotencyKey is unique per tenant for 24 h; empty: none.
+	IdempotencyKey string
+	// Fingerprint tells a repeated request from another one under the same key.
+	Fingerprint [sha256.Size]byte
+}
+
+// Receipt answers a Submission.
+type Receipt struct {
+	Events []AcceptedEvent
+	// Err is set when the submission was refused; nothing of it is stored.
+	Err error
+}
+
+// AcceptedEvent is the answer for one event, in the order of submission.
+type AcceptedEvent struct {
+	ID EventID
+	// Deliveries is how many the event owes.
+	Deliveries int
+	// Duplicate is set when the idempotency key had been seen: ID is the first one's.
+	Duplicate bool
+}
+
+// Owed is a delivery that someone must be rung for.
+type Owed struct {
+	Delivery  DeliveryID
+	Webhook   WebhookID
+	Tenant    TenantID
+	EventType string
+	Kind      DeliveryKind
+	Attempt   int // the attempt that is due
+}
+
+// Claim is a leased delivery with all that sending it takes (I3).
+type Claim struct {
+	Owed
+	Event       EventID
+	LastAttempt int // the attempt that ends the budget
+	Holder      string
+	ClaimedAt   time.Time     // by the claimer's clock
+	Lease       time.Duration // from ClaimedAt; after it another worker may send
+	Body        string
+	TraceParent string
+	URL         string
+	Headers     []Header
+	Secrets     []SigningSecret
+	Policy      Policy
+}
+
+// Outcome is how a claimed attempt ended and what follows from it.
+type Outcome struct {
+	Claim   Claim
+	Attempt Attempt
+	Next    Next
+}
+
+// Fingerprint digests what the caller said, field by field and length-prefixed,
+// so that a repeated request is recognised and another one is not.
+func (e NewEvent) Fingerprint() [sha256.Size]byte {
+	h := sha256.New()
+	for _, field := range [][]byte{
+		[]byte(e.Type.name), []byte(e.ObjectID), e.Object, e.Previous,
+		[]byte(e.OccurredAt.UTC().Format(time.RFC3339Nano)), []byte(e.CorrelationID),
+	} {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(field)))
+		h.Write(length[:])
+		h.Write(field)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
