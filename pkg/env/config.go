@@ -1,0 +1,134 @@
+package env
+
+import (
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// API is the configuration of the api process.
+type API struct {
+	Log
+	Database
+	Redis
+	Identity
+	Encryption
+	Destinations
+	Admission
+	Addr Address `env:"HOOKS_API_ADDR" envDefault:":8080"`
+}
+
+// Worker is the configuration of the worker process.
+type Worker struct {
+	Log
+	Database
+	Redis
+	Encryption
+	Destinations
+	Admission
+	MetricsAddr Address `env:"HOOKS_METRICS_ADDR" envDefault:":9091"`
+	// Concurrency is the number of HTTP requests in flight in this process.
+	Concurrency int `env:"HOOKS_WORKER_CONCURRENCY" envDefault:"256"`
+	// Retention is the age at which events, deliveries and attempts are dropped.
+	Retention time.Duration `env:"HOOKS_RETENTION" envDefault:"720h"`
+}
+
+// Monitor is the configuration of the monitor process.
+type Monitor struct {
+	Log
+	Redis
+	Addr     Address `env:"HOOKS_MONITOR_ADDR" envDefault:":8081"`
+	User     string  `env:"HOOKS_MONITOR_USER,required"`
+	Password Secret  `env:"HOOKS_MONITOR_PASSWORD,required"`
+	ReadOnly bool    `env:"HOOKS_MONITOR_READ_ONLY" envDefault:"true"`
+}
+
+// Log says how a process logs.
+type Log struct {
+	Level  slog.Level `env:"HOOKS_LOG_LEVEL" envDefault:"info"`
+	Format LogFormat  `env:"HOOKS_LOG_FORMAT" envDefault:"json"`
+}
+
+// Database says where PostgreSQL is.
+type Database struct {
+	URL         DatabaseURL `env:"DATABASE_URL,required"`
+	Connections int         `env:"HOOKS_DATABASE_CONNECTIONS" envDefault:"20"`
+}
+
+// Redis says where Redis is.
+type Redis struct {
+	RedisURL RedisURL `env:"REDIS_URL,required"`
+}
+
+// Identity says which tokens to trust: exactly one of JWTSecret and JWKSURL is set.
+type Identity struct {
+	JWTSecret   Secret  `env:"HOOKS_JWT_SECRET"`
+	JWKSURL     HTTPURL `env:"HOOKS_JWKS_URL"`
+	JWTIssuer   string  `env:"HOOKS_JWT_ISSUER"`
+	JWTAudience string  `env:"HOOKS_JWT_AUDIENCE"`
+}
+
+// Encryption holds the keys that seal secrets at rest.
+type Encryption struct {
+	Keys EncryptionKeys `env:"HOOKS_ENCRYPTION_KEYS,required"`
+}
+
+// Destinations says where webhooks may point.
+type Destinations struct {
+	AllowedNetworks []netip.Prefix `env:"HOOKS_ALLOWED_NETWORKS"`
+	BlockedNetworks []netip.Prefix `env:"HOOKS_BLOCKED_NETWORKS"`
+	AllowHTTP       bool           `env:"HOOKS_ALLOW_HTTP" envDefault:"false"`
+}
+
+// Admission is the window that the api and the workers must agree on.
+type Admission struct {
+	// EndpointConcurrency is the number of requests in flight per webhook, over all workers.
+	EndpointConcurrency int `env:"HOOKS_ENDPOINT_CONCURRENCY" envDefault:"10"`
+}
+
+// LoadAPI reads what the api needs from "NAME=value" lines (os.Environ).
+func LoadAPI(environ []string) (API, error) { return Load[API](environ) }
+
+// LoadWorker reads what the worker needs.
+func LoadWorker(environ []string) (Worker, error) { return Load[Worker](environ) }
+
+// LoadMonitor reads what the monitor needs.
+func LoadMonitor(environ []string) (Monitor, error) { return Load[Monitor](environ) }
+
+const minJWTSecretBytes = 32
+
+func (i Identity) check() []Fault {
+	var faults []Fault
+	hasSecret, hasJWKS := i.JWTSecret.Reveal() != "", i.JWKSURL.String() != ""
+	if hasSecret == hasJWKS {
+		faults = append(faults, Fault{"HOOKS_JWT_SECRET", "or HOOKS_JWKS_URL must be set, and not both"})
+	}
+	if hasSecret && len(i.JWTSecret.Reveal()) < minJWTSecretBytes {
+		faults = append(faults, Fault{"HOOKS_JWT_SECRET", "must have at least 32 bytes"})
+	}
+	return faults
+}
+
+func (d Database) check() []Fault {
+	return between("HOOKS_DATABASE_CONNECTIONS", d.Connections, 2, 1000)
+}
+
+func (a Admission) check() []Fault {
+	return between("HOOKS_ENDPOINT_CONCURRENCY", a.EndpointConcurrency, 1, 1000)
+}
+
+func (w Worker) check() []Fault {
+	faults := between("HOOKS_WORKER_CONCURRENCY", w.Concurrency, 1, 10_000)
+	if w.Retention < time.Hour {
+		faults = append(faults, Fault{"HOOKS_RETENTION", "must be at least 1h, is " + w.Retention.String()})
+	}
+	return faults
+}
+
+func between(name string, got, least, most int) []Fault {
+	if got >= least && got <= most {
+		return nil
+	}
+	return []Fault{{name, "must be from " + strconv.Itoa(least) + " to " + strconv.Itoa(most) + ", is " + strconv.Itoa(got)}}
+}
