@@ -22,7 +22,7 @@ type Events struct {
 
 // NewEvents makes a store that admits at most window deliveries per webhook at
 // once; the rest is parked.
-func NewEvents(db *sqlx.DB, window int) *Events { 
+func NewEvents(db *sqlx.DB, window int) *Events {
 	return &Events{db: db, stmts: newPrepared(db), window: window}
 }
 

@@ -89,8 +89,6 @@ func (c Config) dsn() (string, error) {
 	if c.HotPath {
 		set("plan_cache_mode", "force_generic_plan")
 		set("enable_seqscan", "off")
-		set("enable_hashjoin", "off")
-		set("enable_mergejoin", "off")
 		set("jit", "off")
 	}
 	u.RawQuery = q.Encode()

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -130,8 +131,12 @@ func DeliveryIDFromUUID(s string) (DeliveryID, error) {
 }
 
 // TimeFloorUUID returns the smallest id, in canonical form, of the millisecond
-// of t: the bound of a time range in a table that is ordered by id.
+// of t: the bound of a time range in a table that is ordered by id. Times before
+// 1970 count as 1970, where ids begin.
 func TimeFloorUUID(t time.Time) string {
+	if t.UnixMilli() < 0 {
+		t = time.UnixMilli(0)
+	}
 	u := newUUID(t, [10]byte{})
 	u[6], u[8] = 0, 0
 	return u.canonical()
@@ -195,12 +200,18 @@ func parsePrefixed(s, prefix string) (uuid, error) {
 }
 
 func parseCanonical(s string) (uuid, error) {
-	var u uuid
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return u, Invalid("id", "must be a UUID")
+		return uuid{}, Invalid("id", "must be a UUID")
 	}
-	if _, err := hex.Decode(u[:], []byte(strings.ReplaceAll(s, "-", ""))); err != nil {
-		return u, Invalid("id", "must be a UUID")
+	var u uuid
+	// Five parts: a sixth dash would make the digits too few.
+	if n, err := hex.Decode(u[:], []byte(strings.ReplaceAll(s, "-", ""))); err != nil || n != len(u) {
+		return uuid{}, Invalid("id", "must be a UUID")
 	}
 	return u, nil
+}
+
+// Compare orders ids as PostgreSQL does.
+func (id DeliveryID) Compare(other DeliveryID) int {
+	return bytes.Compare(id.uuid[:], other.uuid[:])
 }

@@ -1,0 +1,250 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Admission is what became of free slots.
+type Admission struct {
+	// Claimed deliveries are leased to the caller, to be sent now.
+	Claimed []webhook.Claim
+	// Rung deliveries are admitted; someone must be rung for them.
+	Rung []webhook.Owed
+	// Again lists webhooks that gained deliveries which this statement could
+	// not see yet: ask Admit for them.
+	Again []webhook.WebhookID
+	// Lost lists outcomes that were not recorded: the lease had ended and the
+	// delivery went to another holder, or was finished.
+	Lost []webhook.DeliveryID
+}
+
+// admitNext is the end of every statement that frees or finds slots. Before it
+// must come `lane`: locked lanes with the number of slots to fill (room) and
+// whether rows were queued that this statement's snapshot misses (stale), and
+// `freed`: per webhook the slots given back and the rows queued again.
+// Parameters: $1 how many to lease at once, $2 to whom.
+var admitNext = `
+, chosen AS MATERIALIZED (
+	SELECT p.delivery_id, row_number() OVER (ORDER BY p.turn, p.due_at) <= $1 AS leased, ` + leaseMillis + ` AS lease_ms
+	FROM lane l
+	JOIN webhooks w ON w.id = l.webhook_id
+	CROSS JOIN LATERAL (
+		SELECT delivery_id, due_at, row_number() OVER (ORDER BY due_at, delivery_id) AS turn
+		FROM pending_deliveries
+		WHERE webhook_id = l.webhook_id AND NOT admitted AND due_at <= now()
+		ORDER BY due_at, delivery_id LIMIT l.room
+	) p
+	WHERE l.room > 0
+), p AS (
+	UPDATE pending_deliveries p SET admitted = true, rung_at = now(), rings = 0,
+		lease_until = CASE WHEN c.leased THEN now() + c.lease_ms * interval '1 millisecond' END,
+		lease_holder = CASE WHEN c.leased THEN $2 END
+	FROM chosen c
+	WHERE p.delivery_id = c.delivery_id AND NOT p.admitted
+	RETURNING p.*
+), counted AS (
+	UPDATE lanes SET
+		admitted = lanes.admitted - coalesce(f.freed, 0) + coalesce(a.n, 0),
+		queued = lanes.queued + coalesce(f.queued, 0) - coalesce(a.n, 0)
+	FROM lane l
+	LEFT JOIN freed f ON f.webhook_id = l.webhook_id
+	LEFT JOIN (SELECT webhook_id, count(*) AS n FROM p GROUP BY webhook_id) a ON a.webhook_id = l.webhook_id
+	WHERE lanes.webhook_id = l.webhook_id AND (f.webhook_id IS NOT NULL OR a.n > 0)
+)
+SELECT CASE WHEN p.lease_until IS NULL THEN 'rung' ELSE 'claimed' END AS what, ` + claimColumns + `
+FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id
+UNION ALL
+SELECT 'again', NULL, webhook_id, '', NULL, '', '', 0, 0, '', '', '', NULL, NULL, NULL, 0, 0, 0 FROM lane WHERE stale`
+
+// lockLanes locks the lanes of $3 and computes their free slots, as if freed
+// had already happened. $4 is the window.
+const lockLanes = `
+snapshot AS (
+	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
+), locked AS MATERIALIZED (
+	SELECT webhook_id, open, admitted, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
+)`
+
+var admitDue = `
+WITH ` + lockLanes + `, freed AS (
+	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
+), lane AS MATERIALIZED (
+	SELECT l.webhook_id, CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
+		l.open AND l.queued > s.queued AND l.admitted < $4 AS stale
+	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
+)` + admitNext
+
+// recordOutcomes writes what became of attempts, by compare-and-set on the
+// attempt number and the lease's holder (I4), and hands the slots on.
+//
+// The lanes are locked before any row is touched: whoever pauses a webhook
+// does it in that order too. $5.. are parallel arrays, one entry an outcome.
+var recordOutcomes = `
+WITH ` + lockLanes + `, outcome AS MATERIALIZED (
+	SELECT * FROM unnest($5::uuid[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::text[],
+		$11::timestamptz[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
+		AS o (id, number, holder, status, delay, reason, started_at, duration_ms, response_status, error_class, error,
+			request_headers, response_headers, response_body)
+	WHERE (SELECT count(*) FROM locked) >= 0
+), gone AS (
+	DELETE FROM pending_deliveries p USING outcome o
+	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
+		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status IN ('success', 'failed')
+	RETURNING p.webhook_id, p.kind, NULL::timestamptz AS due_at, o.*
+), back AS (
+	UPDATE pending_deliveries p SET attempts = o.number, admitted = false, lease_until = NULL, lease_holder = NULL,
+		due_at = now() + o.delay * interval '1 second'
+	FROM outcome o
+	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
+		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status = 'retrying'
+	RETURNING p.webhook_id, p.kind, p.due_at, o.*
+), settled AS MATERIALIZED (
+	SELECT * FROM gone UNION ALL SELECT * FROM back
+), attempt AS (
+	INSERT INTO attempts (delivery_id, number, started_at, duration_ms, response_status, error_class, error,
+		request_headers, response_headers, response_body)
+	SELECT id, number, started_at, duration_ms, nullif(response_status, 0), nullif(error_class, ''), nullif(error, ''),
+		request_headers, response_headers, nullif(response_body, '') FROM settled
+), delivery AS (
+	UPDATE deliveries d SET status = s.status, failure_reason = nullif(s.reason, ''), attempt_count = s.number,
+		next_attempt_at = s.due_at, response_status = nullif(s.response_status, 0), last_error = nullif(s.error, ''),
+		last_duration_ms = s.duration_ms, completed_at = CASE WHEN s.due_at IS NULL THEN now() END
+	FROM settled s
+	WHERE d.id = s.id
+), freed AS (
+	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued FROM settled WHERE kind = 'event' GROUP BY webhook_id
+), lane AS MATERIALIZED (
+	SELECT l.webhook_id,
+		CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted + coalesce(f.freed, 0), 0) ELSE 0 END AS room,
+		l.open AND l.queued > s.queued AS stale
+	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id LEFT JOIN freed f ON f.webhook_id = l.webhook_id
+)` + admitNext + `
+UNION ALL
+SELECT 'lost', id, NULL, '', NULL, '', '', 0, 0, '', '', '', NULL, NULL, NULL, 0, 0, 0
+FROM outcome WHERE id NOT IN (SELECT id FROM settled)`
+
+// Record writes outcomes and fills the slots they free: up to lease deliveries
+// are leased to holder at once, the rest must be rung for. Either everything is
+// committed or nothing is.
+func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (Admission, error) {
+	args, err := s.recordArgs(outcomes, lease, holder)
+	if err != nil {
+		return Admission{}, err
+	}
+	return s.admission(ctx, recordOutcomes, holder, args)
+}
+
+// Admit fills free slots of the given webhooks, as Record does. A webhook that
+// is paused, or has nothing due, gets nothing.
+func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (Admission, error) {
+	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(webhookUUIDs(hooks)), s.window})
+}
+
+type admissionRow struct {
+	What string `db:"what"`
+	claimRow
+	DeliveryID *string `db:"delivery_id"`
+	WebhookID  *string `db:"webhook_id"`
+	EventID    *string `db:"event_id"`
+}
+
+func (s *Work) admission(ctx context.Context, query, holder string, args []any) (Admission, error) {
+	stmt, err := s.stmts.get(ctx, query)
+	if err != nil {
+		return Admission{}, err
+	}
+	at := s.now()
+	var rows []admissionRow
+	if err := stmt.SelectContext(ctx, &rows, args...); err != nil {
+		return Admission{}, dbError("recording outcomes", err)
+	}
+	var out Admission
+	for _, row := range rows {
+		if err := out.add(row, s.opener, holder, at); err != nil {
+			return Admission{}, fmt.Errorf("reading what was admitted: %w", err)
+		}
+	}
+	return out, nil
+}
+
+func (a *Admission) add(row admissionRow, opener Opener, holder string, at time.Time) error {
+	r := row.claimRow
+	for to, from := range map[*string]*string{&r.DeliveryID: row.DeliveryID, &r.WebhookID: row.WebhookID, &r.EventID: row.EventID} {
+		if from != nil {
+			*to = *from
+		}
+	}
+	switch row.What {
+	case "claimed":
+		claim, err := r.claim(opener, holder, at)
+		a.Claimed = append(a.Claimed, claim)
+		return err
+	case "rung":
+		owed, err := r.owed()
+		a.Rung = append(a.Rung, owed)
+		return err
+	case "again":
+		hook, err := webhook.WebhookIDFromUUID(r.WebhookID)
+		a.Again = append(a.Again, hook)
+		return err
+	default:
+		id, err := webhook.DeliveryIDFromUUID(r.DeliveryID)
+		a.Lost = append(a.Lost, id)
+		return err
+	}
+}
+
+// recordArgs lays outcomes out as the parallel arrays of recordOutcomes, sorted
+// by delivery so that two recorders lock rows in the same order.
+func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) ([]any, error) {
+	sorted := slices.Clone(outcomes)
+	slices.SortFunc(sorted, func(a, b webhook.Outcome) int { return a.Claim.Delivery.Compare(b.Claim.Delivery) })
+	n := len(sorted)
+	ids, numbers, holders, statuses := make([]string, n), make([]int, n), make([]string, n), make([]string, n)
+	delays, reasons, starts, durations := make([]float64, n), make([]string, n), make([]string, n), make([]int, n)
+	codes, classes, texts := make([]int, n), make([]string, n), make([]string, n)
+	asked, answered, bodies := make([]string, n), make([]string, n), make([]string, n)
+	hooks := map[string]bool{}
+	for i, o := range sorted {
+		a := o.Attempt
+		ids[i], numbers[i], holders[i], statuses[i] = o.Claim.Delivery.UUID(), a.Number, o.Claim.Holder, string(o.Next.Status)
+		delays[i], reasons[i] = o.Next.Delay.Seconds(), string(o.Next.Reason)
+		starts[i], durations[i] = a.StartedAt.UTC().Format(time.RFC3339Nano), int(a.Duration.Milliseconds())
+		codes[i], classes[i], texts[i] = a.ResponseStatus, string(a.ErrorClass), a.Error
+		var err error
+		if asked[i], err = fieldsJSON(a.RequestHeaders); err != nil {
+			return nil, err
+		}
+		if answered[i], err = fieldsJSON(a.ResponseHeaders); err != nil {
+			return nil, err
+		}
+		bodies[i] = a.ResponseBody
+		hooks[o.Claim.Webhook.UUID()] = true
+	}
+	webhooks := make([]string, 0, len(hooks))
+	for id := range hooks {
+		webhooks = append(webhooks, id)
+	}
+	return []any{
+		lease, holder, pq.Array(webhooks), s.window,
+		pq.Array(ids), pq.Array(numbers), pq.Array(holders), pq.Array(statuses), pq.Array(delays), pq.Array(reasons),
+		pq.Array(starts), pq.Array(durations), pq.Array(codes), pq.Array(classes), pq.Array(texts),
+		pq.Array(asked), pq.Array(answered), pq.Array(bodies),
+	}, nil
+}
+
+func fieldsJSON(fields []webhook.Field) (string, error) {
+	if len(fields) == 0 {
+		return "[]", nil
+	}
+	b, err := json.Marshal(fields)
+	return string(b), err
+}

@@ -1,0 +1,173 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// LeaseMargin is how long a lease outlives its webhook's timeout: time to hand
+// the claim to a sender and to record the outcome.
+const LeaseMargin = 10 * time.Second
+
+// Work is the delivering half: claims, outcomes, admission, repair.
+type Work struct {
+	db     *sqlx.DB // a HotPath pool
+	stmts  *prepared
+	opener Opener
+	window int
+	now    func() time.Time
+}
+
+// NewWork makes a store that keeps at most window deliveries per webhook
+// admitted; opener unseals secrets and headers; now is the caller's clock.
+func NewWork(db *sqlx.DB, opener Opener, window int, now func() time.Time) *Work {
+	return &Work{db: db, stmts: newPrepared(db), opener: opener, window: window, now: now}
+}
+
+// claimColumns is what a worker needs to send; p, w and e are pending_deliveries,
+// webhooks and events.
+const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.attempts, p.budget,
+	e.body, e.traceparent, w.url, w.headers_sealed, w.secrets_sealed, w.secrets_expire_at,
+	w.max_attempts, w.timeout_ms, w.initial_backoff_ms`
+
+// leaseMillis is how long a lease on a delivery to w lasts.
+var leaseMillis = fmt.Sprintf("(w.timeout_ms + %d)", LeaseMargin.Milliseconds())
+
+// claimDeliveries leases those of the given deliveries that are admitted and
+// that no live lease holds. Two claims of one delivery are harmless: the loser
+// waits for the row, looks again and finds the winner's lease.
+var claimDeliveries = `
+WITH p AS (
+	UPDATE pending_deliveries p
+	SET lease_until = now() + ` + leaseMillis + ` * interval '1 millisecond', lease_holder = $2
+	FROM webhooks w
+	WHERE p.delivery_id = ANY ($1::uuid[]) AND w.id = p.webhook_id
+		AND p.admitted AND (p.lease_until IS NULL OR p.lease_until < now())
+	RETURNING p.*
+)
+SELECT ` + claimColumns + `
+FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id`
+
+// Claim leases deliveries to holder, which must be unique to this call (I3).
+// Those that are finished, not admitted or leased by another are left out.
+func (s *Work) Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error) {
+	stmt, err := s.stmts.get(ctx, claimDeliveries)
+	if err != nil {
+		return nil, err
+	}
+	at := s.now()
+	var rows []claimRow
+	if err := stmt.SelectContext(ctx, &rows, pq.Array(uuids(ids)), holder); err != nil {
+		return nil, dbError("claiming deliveries", err)
+	}
+	claims := make([]webhook.Claim, 0, len(rows))
+	for _, row := range rows {
+		claim, err := row.claim(s.opener, holder, at)
+		if err != nil {
+			return nil, fmt.Errorf("reading claimed delivery %s: %w", row.DeliveryID, err)
+		}
+		claims = append(claims, claim)
+	}
+	return claims, nil
+}
+
+const releaseDeliveries = `
+UPDATE pending_deliveries SET lease_until = NULL, lease_holder = NULL, rung_at = now()
+WHERE delivery_id = ANY ($1::uuid[]) AND lease_holder = ANY ($2::text[])`
+
+// Release gives up leases whose request was never made, so that another worker
+// can claim at once (I9).
+func (s *Work) Release(ctx context.Context, claims []webhook.Claim) error {
+	ids, holders := make([]webhook.DeliveryID, len(claims)), make([]string, len(claims))
+	for i, c := range claims {
+		ids[i], holders[i] = c.Delivery, c.Holder
+	}
+	_, err := s.db.ExecContext(ctx, releaseDeliveries, pq.Array(uuids(ids)), pq.Array(holders))
+	return dbError("releasing leases", err)
+}
+
+type claimRow struct {
+	DeliveryID       string         `db:"delivery_id"`
+	WebhookID        string         `db:"webhook_id"`
+	TenantID         string         `db:"tenant_id"`
+	EventID          string         `db:"event_id"`
+	EventType        string         `db:"event_type"`
+	Kind             string         `db:"kind"`
+	Attempts         int            `db:"attempts"`
+	Budget           int            `db:"budget"`
+	Body             string         `db:"body"`
+	TraceParent      string         `db:"traceparent"`
+	URL              string         `db:"url"`
+	HeadersSealed    *string        `db:"headers_sealed"`
+	SecretsSealed    pq.StringArray `db:"secrets_sealed"`
+	SecretsExpireAt  pq.StringArray `db:"secrets_expire_at"`
+	MaxAttempts      int            `db:"max_attempts"`
+	TimeoutMs        int            `db:"timeout_ms"`
+	InitialBackoffMs int            `db:"initial_backoff_ms"`
+}
+
+func (r claimRow) owed() (webhook.Owed, error) {
+	delivery, err := webhook.DeliveryIDFromUUID(r.DeliveryID)
+	if err != nil {
+		return webhook.Owed{}, err
+	}
+	hook, err := webhook.WebhookIDFromUUID(r.WebhookID)
+	if err != nil {
+		return webhook.Owed{}, err
+	}
+	return webhook.Owed{
+		Delivery: delivery, Webhook: hook, Tenant: webhook.TenantID(r.TenantID),
+		EventType: r.EventType, Kind: webhook.DeliveryKind(r.Kind), Attempt: r.Attempts + 1,
+	}, nil
+}
+
+func (r claimRow) claim(opener Opener, holder string, at time.Time) (webhook.Claim, error) {
+	owed, err := r.owed()
+	if err != nil {
+		return webhook.Claim{}, err
+	}
+	event, err := webhook.EventIDFromUUID(r.EventID)
+	if err != nil {
+		return webhook.Claim{}, err
+	}
+	secrets, err := OpenSecrets(opener, owed.Tenant, owed.Webhook, r.SecretsSealed, r.SecretsExpireAt)
+	if err != nil {
+		return webhook.Claim{}, err
+	}
+	headers, err := OpenHeaders(opener, owed.Tenant, owed.Webhook, r.HeadersSealed)
+	if err != nil {
+		return webhook.Claim{}, err
+	}
+	timeout := time.Duration(r.TimeoutMs) * time.Millisecond
+	return webhook.Claim{
+		Owed: owed, Event: event, LastAttempt: r.Budget,
+		Holder: holder, ClaimedAt: at, Lease: timeout + LeaseMargin,
+		Body: r.Body, TraceParent: r.TraceParent, URL: r.URL, Headers: headers, Secrets: secrets,
+		Policy: webhook.Policy{
+			MaxAttempts: r.MaxAttempts, Timeout: timeout,
+			InitialBackoff: time.Duration(r.InitialBackoffMs) * time.Millisecond,
+		},
+	}, nil
+}
+
+func uuids(ids []webhook.DeliveryID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.UUID()
+	}
+	return out
+}
+
+func webhookUUIDs(ids []webhook.WebhookID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.UUID()
+	}
+	return out
+}
