@@ -17,6 +17,19 @@ const (
 // Finished reports whether the delivery owes nothing more.
 func (s DeliveryStatus) Finished() bool { return s == Succeeded || s == Failed }
 
+// CanBecome reports whether a delivery in status s may change to status to. A
+// failed delivery goes back to Pending by an explicit retry and by nothing else (I4).
+func (s DeliveryStatus) CanBecome(to DeliveryStatus) bool {
+	switch s {
+	case Pending, Retrying:
+		return to == Retrying || to.Finished()
+	case Failed:
+		return to == Pending
+	default:
+		return false
+	}
+}
+
 // FailureReason says why a delivery failed for good.
 type FailureReason string
 

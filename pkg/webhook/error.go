@@ -107,6 +107,25 @@ func (es Errors) Unwrap() []error {
 	return out
 }
 
+// orNil returns nil when there are no faults: an empty Errors in an error
+// interface would not be nil.
+func (es Errors) orNil() error {
+	if len(es) == 0 {
+		return nil
+	}
+	return es
+}
+
+// add appends a fault, if it is one.
+func (es *Errors) add(fault *Error) {
+	if fault != nil {
+		*es = append(*es, fault)
+	}
+}
+
+// addAll appends the faults that err holds.
+func (es *Errors) addAll(err error) { *es = append(*es, Faults(err)...) }
+
 // Faults returns the caller's faults in err, nil when err is something else.
 func Faults(err error) []*Error {
 	var many Errors
@@ -116,6 +135,16 @@ func Faults(err error) []*Error {
 	var one *Error
 	if errors.As(err, &one) {
 		return []*Error{one}
+	}
+	return nil
+}
+
+// about returns the first fault of err as one about field; nil when there is none.
+func about(field string, err error) *Error {
+	for _, fault := range Faults(err) {
+		c := *fault
+		c.Field = path(field)
+		return &c
 	}
 	return nil
 }

@@ -34,6 +34,24 @@ func ParseEventType(s string) (EventType, error) {
 	return EventType{s}, nil
 }
 
+// ParseCustomEventType accepts an event type that a customer may dispatch: not a
+// built-in one, and not one that the platform speaks about itself with.
+func ParseCustomEventType(s string) (EventType, error) {
+	t, err := ParseEventType(s)
+	if err != nil {
+		return EventType{}, about("customEvent", err)
+	}
+	if entry, builtIn := LookupType(t); builtIn {
+		return EventType{}, Invalid("customEvent", "must not be a built-in type; dispatch it as event "+entry.Enum)
+	}
+	for _, prefix := range []string{"webhook.", "delivery."} {
+		if strings.HasPrefix(s, prefix) {
+			return EventType{}, Invalid("customEvent", "must not start with "+prefix+", which is reserved")
+		}
+	}
+	return t, nil
+}
+
 func isWord(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
@@ -44,6 +62,12 @@ func isWord(s string) bool {
 }
 
 func (t EventType) String() string { return t.name }
+
+// ObjectType returns the first word: the kind of record that the event is about.
+func (t EventType) ObjectType() string {
+	first, _, _ := strings.Cut(t.name, ".")
+	return first
+}
 
 // Candidates returns every pattern that matches t: t itself, one wildcard for
 // each of its prefixes, and `*`. Subscriptions are found by looking these up,

@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/base64"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,7 +17,10 @@ const (
 
 // Secret is a signing key. Printed, logged or marshalled it says [redacted];
 // the key leaves through Key and Reveal only (I7).
-type Secret struct{ key []byte }
+//
+// The key hides behind a pointer: where fmt may not call String, in somebody's
+// unexported field, it prints an address.
+type Secret struct{ key *[]byte }
 
 // ParseSecret reads `whsec_` + base64 of 24 to 64 bytes, as Standard Webhooks
 // 1.0 has it. The error never repeats the input.
@@ -26,7 +30,7 @@ func ParseSecret(s string) (Secret, error) {
 		return Secret{}, Invalid("secret", "must start with whsec_")
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
+	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded { // decoding skips line breaks
 		return Secret{}, Invalid("secret", "must be whsec_ followed by standard base64")
 	}
 	return SecretFromKey(key)
@@ -37,15 +41,21 @@ func SecretFromKey(key []byte) (Secret, error) {
 	if len(key) < minSecretBytes || len(key) > maxSecretBytes {
 		return Secret{}, Invalid("secret", "must be whsec_ followed by base64 of 24 to 64 bytes")
 	}
-	return Secret{append([]byte{}, key...)}, nil
+	own := slices.Clone(key)
+	return Secret{&own}, nil
 }
 
-// Key returns the bytes that sign.
-func (s Secret) Key() []byte { return s.key }
+// Key returns the bytes that sign; nil for the zero Secret.
+func (s Secret) Key() []byte {
+	if s.key == nil {
+		return nil
+	}
+	return *s.key
+}
 
 // Reveal returns the text form, for the one answer that creates the secret and
 // for encryption at rest.
-func (s Secret) Reveal() string { return secretPrefix + base64.StdEncoding.EncodeToString(s.key) }
+func (s Secret) Reveal() string { return secretPrefix + base64.StdEncoding.EncodeToString(s.Key()) }
 
 func (s Secret) String() string               { return redacted }
 func (s Secret) GoString() string             { return redacted }

@@ -1,6 +1,9 @@
 package webhook
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // What a webhook gets when its creator says nothing, and the bounds of what a
 // creator may say.
@@ -30,13 +33,22 @@ const (
 	Disabled Status = "disabled" // by the service
 )
 
+// CanBecome reports whether a webhook in status s may change to status to. A
+// person pauses and resumes whatever the status; a 410 or lasting failure
+// disables, also while requests of a paused webhook come home.
+func (s Status) CanBecome(to Status) bool {
+	return s != to && s.known() && to.known()
+}
+
+func (s Status) known() bool { return s == Active || s == Paused || s == Disabled }
+
 // Webhook is a customer's endpoint, what it subscribes to, and how it is treated.
 type Webhook struct {
 	ID          WebhookID
 	Tenant      TenantID
 	Name        string
 	Description string // empty: none
-	URL         string // validated by ParseURL
+	URL         string // in the normal form of URLRules.Parse
 	Events      []EventType
 	Patterns    []Pattern
 	Headers     []Header
@@ -48,6 +60,21 @@ type Webhook struct {
 	CreatedBy    string
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
+}
+
+// Subscriptions returns all patterns that w subscribes to, each once, although a
+// type may be among the events and the patterns.
+func (w Webhook) Subscriptions() []Pattern {
+	out := make([]Pattern, 0, len(w.Events)+len(w.Patterns))
+	for _, t := range w.Events {
+		out = append(out, PatternOf(t))
+	}
+	for _, p := range w.Patterns {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Policy bounds one delivery to one webhook.
@@ -74,8 +101,5 @@ func (p Policy) Validate() error {
 	if p.InitialBackoff < MinInitialBackoff || p.InitialBackoff > MaxInitialBackoff {
 		faults = append(faults, Invalid("initialBackoffMs", "must be between 10 and 43200000 (12 hours)"))
 	}
-	if len(faults) > 0 {
-		return faults
-	}
-	return nil
+	return faults.orNil()
 }
