@@ -1,0 +1,81 @@
+package obs
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// The keys of log attributes. They are an interface: people search for them.
+const (
+	KeyAddress    = "addr"
+	KeyAttempt    = "attempt"
+	KeyComponent  = "component"
+	KeyCount      = "count"
+	KeyDelivery   = "delivery"
+	KeyDuration   = "duration_ms"
+	KeyErr        = "error"
+	KeyErrorClass = "error_class"
+	KeyEvent      = "event"
+	KeyEventType  = "event_type"
+	KeyMethod     = "method"
+	KeyNext       = "next_attempt_at"
+	KeyOperation  = "operation"
+	KeyPath       = "path"
+	KeyQueue      = "queue"
+	KeyRequestID  = "request_id"
+	KeyService    = "service"
+	KeyStatus     = "status"
+	KeyTask       = "task"
+	KeyTenant     = "tenant"
+	KeyTraceID    = "trace_id"
+	KeyVersion    = "version"
+	KeyWebhook    = "webhook"
+)
+
+// Delivery names a delivery.
+func Delivery(id webhook.DeliveryID) slog.Attr { return slog.String(KeyDelivery, id.String()) }
+
+// Event names an event.
+func Event(id webhook.EventID) slog.Attr { return slog.String(KeyEvent, id.String()) }
+
+// Webhook names a webhook.
+func Webhook(id webhook.WebhookID) slog.Attr { return slog.String(KeyWebhook, id.String()) }
+
+// Tenant names a tenant.
+func Tenant(id webhook.TenantID) slog.Attr { return slog.String(KeyTenant, string(id)) }
+
+// EventType names an event type by its wire name.
+func EventType(name string) slog.Attr { return slog.String(KeyEventType, name) }
+
+// Attempt numbers an attempt, from 1.
+func Attempt(number int) slog.Attr { return slog.Int(KeyAttempt, number) }
+
+// Status is an HTTP status.
+func Status(code int) slog.Attr { return slog.Int(KeyStatus, code) }
+
+// Component names a part of a process.
+func Component(name string) slog.Attr { return slog.String(KeyComponent, name) }
+
+// Queue names a task queue.
+func Queue(name string) slog.Attr { return slog.String(KeyQueue, name) }
+
+// Count says how many.
+func Count(n int) slog.Attr { return slog.Int(KeyCount, n) }
+
+// Duration is in milliseconds, with the microseconds as decimals.
+func Duration(d time.Duration) slog.Attr {
+	return slog.Float64(KeyDuration, float64(d.Microseconds())/1000)
+}
+
+// Next is the time of a delivery's next attempt.
+func Next(at time.Time) slog.Attr { return slog.Time(KeyNext, at) }
+
+// Err is what went wrong; a nil error logs as the empty text.
+func Err(err error) slog.Attr {
+	if err == nil {
+		return slog.String(KeyErr, "")
+	}
+	return slog.String(KeyErr, err.Error())
+}
