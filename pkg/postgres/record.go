@@ -12,20 +12,6 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-// Admission is what became of free slots.
-type Admission struct {
-	// Claimed deliveries are leased to the caller, to be sent now.
-	Claimed []webhook.Claim
-	// Rung deliveries are admitted; someone must be rung for them.
-	Rung []webhook.Owed
-	// Again lists webhooks that gained deliveries which this statement could
-	// not see yet: ask Admit for them.
-	Again []webhook.WebhookID
-	// Lost lists outcomes that were not recorded: the lease had ended and the
-	// delivery went to another holder, or was finished.
-	Lost []webhook.DeliveryID
-}
-
 // admitNext is the end of every statement that frees or finds slots. Before it
 // must come `lane`: locked lanes with the number of slots to fill (room) and
 // whether rows were queued that this statement's snapshot misses (stale), and
@@ -134,17 +120,17 @@ FROM outcome WHERE id NOT IN (SELECT id FROM settled)`
 // Record writes outcomes and fills the slots they free: up to lease deliveries
 // are leased to holder at once, the rest must be rung for. Either everything is
 // committed or nothing is.
-func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (Admission, error) {
+func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (webhook.Admission, error) {
 	args, err := s.recordArgs(outcomes, lease, holder)
 	if err != nil {
-		return Admission{}, err
+		return webhook.Admission{}, err
 	}
 	return s.admission(ctx, recordOutcomes, holder, args)
 }
 
 // Admit fills free slots of the given webhooks, as Record does. A webhook that
 // is paused, or has nothing due, gets nothing.
-func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (Admission, error) {
+func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error) {
 	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(webhookUUIDs(hooks)), s.window})
 }
 
@@ -156,26 +142,26 @@ type admissionRow struct {
 	EventID    *string `db:"event_id"`
 }
 
-func (s *Work) admission(ctx context.Context, query, holder string, args []any) (Admission, error) {
+func (s *Work) admission(ctx context.Context, query, holder string, args []any) (webhook.Admission, error) {
 	stmt, err := s.stmts.get(ctx, query)
 	if err != nil {
-		return Admission{}, err
+		return webhook.Admission{}, err
 	}
 	at := s.now()
 	var rows []admissionRow
 	if err := stmt.SelectContext(ctx, &rows, args...); err != nil {
-		return Admission{}, dbError("recording outcomes", err)
+		return webhook.Admission{}, dbError("recording outcomes", err)
 	}
-	var out Admission
+	var out webhook.Admission
 	for _, row := range rows {
-		if err := out.add(row, s.opener, holder, at); err != nil {
-			return Admission{}, fmt.Errorf("reading what was admitted: %w", err)
+		if err := row.addTo(&out, s.opener, holder, at); err != nil {
+			return webhook.Admission{}, fmt.Errorf("reading what was admitted: %w", err)
 		}
 	}
 	return out, nil
 }
 
-func (a *Admission) add(row admissionRow, opener Opener, holder string, at time.Time) error {
+func (row admissionRow) addTo(a *webhook.Admission, opener Opener, holder string, at time.Time) error {
 	r := row.claimRow
 	for to, from := range map[*string]*string{&r.DeliveryID: row.DeliveryID, &r.WebhookID: row.WebhookID, &r.EventID: row.EventID} {
 		if from != nil {
@@ -247,4 +233,25 @@ func fieldsJSON(fields []webhook.Field) (string, error) {
 	}
 	b, err := json.Marshal(fields)
 	return string(b), err
+}
+
+const webhooksDue = `
+SELECT DISTINCT webhook_id FROM pending_deliveries WHERE delivery_id = ANY ($1::uuid[]) AND NOT admitted AND due_at <= now()`
+
+// AdmitDue fills free slots of the webhooks that the given deliveries belong
+// to, where these are due and not admitted. Older deliveries of the same
+// webhook go first.
+func (s *Work) AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error) {
+	stmt, err := s.stmts.get(ctx, webhooksDue)
+	if err != nil {
+		return webhook.Admission{}, err
+	}
+	var hooks []string
+	if err := stmt.SelectContext(ctx, &hooks, pq.Array(uuids(ids))); err != nil {
+		return webhook.Admission{}, dbError("finding the lanes of due deliveries", err)
+	}
+	if len(hooks) == 0 {
+		return webhook.Admission{}, nil
+	}
+	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(hooks), s.window})
 }

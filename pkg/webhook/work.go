@@ -67,6 +67,20 @@ type Outcome struct {
 	Next    Next
 }
 
+// Admission is what became of free slots.
+type Admission struct {
+	// Claimed deliveries are leased to the caller, to be sent now.
+	Claimed []Claim
+	// Rung deliveries are admitted; someone must be rung for them.
+	Rung []Owed
+	// Again lists webhooks that gained deliveries which this statement could
+	// not see yet: ask Admit for them.
+	Again []WebhookID
+	// Lost lists outcomes that were not recorded: the lease had ended and the
+	// delivery went to another holder, or was finished.
+	Lost []DeliveryID
+}
+
 // Fingerprint digests what the caller said, field by field and length-prefixed,
 // so that a repeated request is recognised and another one is not.
 func (e NewEvent) Fingerprint() [sha256.Size]byte {

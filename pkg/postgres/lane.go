@@ -1,0 +1,52 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+const (
+	disableWebhooks = `
+UPDATE webhooks SET status = 'disabled', status_reason = $2, updated_at = now()
+WHERE id = ANY ($1::uuid[]) AND status = 'active' AND deleted_at IS NULL RETURNING id`
+	// Locking is a statement of its own: the next one then sees every delivery
+	// that was admitted before the lock was ours.
+	lockLanesInOrder = `SELECT FROM lanes WHERE webhook_id = ANY ($1::uuid[]) ORDER BY webhook_id FOR UPDATE`
+	// closeLanes takes back the slots of deliveries that nobody is sending.
+	closeLanes = `
+WITH back AS (
+	UPDATE pending_deliveries SET admitted = false, lease_until = NULL, lease_holder = NULL
+	WHERE webhook_id = ANY ($1::uuid[]) AND admitted AND kind = 'event' AND (lease_until IS NULL OR lease_until < now())
+	RETURNING webhook_id
+)
+UPDATE lanes l SET open = false, deleted = l.deleted OR $2,
+	admitted = l.admitted - (SELECT count(*) FROM back WHERE back.webhook_id = l.webhook_id),
+	queued = l.queued + (SELECT count(*) FROM back WHERE back.webhook_id = l.webhook_id)
+WHERE l.webhook_id = ANY ($1::uuid[])`
+)
+
+// closeLanesTx holds the deliveries of webhooks from now on: paused, disabled
+// or deleted. The caller has locked the webhooks' rows.
+func closeLanesTx(ctx context.Context, tx *sqlx.Tx, hooks []string, deleted bool) error {
+	if _, err := tx.ExecContext(ctx, lockLanesInOrder, pq.Array(hooks)); err != nil {
+		return dbError("locking lanes", err)
+	}
+	_, err := tx.ExecContext(ctx, closeLanes, pq.Array(hooks), deleted)
+	return dbError("closing lanes", err)
+}
+
+// Disable stops webhooks on the service's own decision; their deliveries are
+// held. One that is not active is left as it is.
+func (r *Relay) Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error {
+	return inTx(ctx, r.db, func(tx *sqlx.Tx) error {
+		var disabled []string
+		if err := tx.SelectContext(ctx, &disabled, disableWebhooks, pq.Array(webhookUUIDs(hooks)), reason); err != nil {
+			return dbError("disabling webhooks", err)
+		}
+		return closeLanesTx(ctx, tx, disabled, false)
+	})
+}
