@@ -1,0 +1,196 @@
+package devstack_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/devstack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestStack_keptDataSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	cfg := devstack.Config{Dir: filepath.Join(openDir(t), "dev"), Keep: true, Durable: true}
+
+	first := start(t, cfg)
+	exec(t, first.DatabaseURL(), `CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)`)
+	set(t, first.RedisURL(), "kept", "7")
+	if err := first.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	second := start(t, cfg)
+	if got := queryInt(t, second.DatabaseURL(), `SELECT n FROM kept`); got != 7 {
+		t.Errorf("PostgreSQL kept %d, want 7", got)
+	}
+	if got := get(t, second.RedisURL(), "kept"); got != "7" {
+		t.Errorf("Redis kept %q, want 7", got)
+	}
+	if _, err := devstack.Start(ctx, cfg); err == nil {
+		t.Error("a second run got the folder of a living one")
+	}
+}
+
+func TestStack_throwAwayLeavesNothing(t *testing.T) {
+	t.Parallel()
+	parent := openDir(t)
+	s := start(t, devstack.Config{Dir: parent})
+	pids := []int{s.Postgres.PID(), s.Redis.PID()}
+	if err := s.Stop(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, 0); err == nil {
+			t.Errorf("process %d still runs", pid)
+		}
+	}
+	left, err := os.ReadDir(parent)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestStack_serversCanBeKilledAndStartedAlone(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	s := start(t, devstack.Config{Dir: t.TempDir(), Durable: true})
+	databaseURL, redisURL := s.DatabaseURL(), s.RedisURL()
+	exec(t, databaseURL, `CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)`)
+
+	exited := s.Postgres.Exited()
+	if err := s.Postgres.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-exited
+	if pid := s.Postgres.PID(); pid != 0 {
+		t.Errorf("PID() = %d after Kill, want 0", pid)
+	}
+	if err := s.Postgres.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := queryInt(t, databaseURL, `SELECT n FROM kept`); got != 7 {
+		t.Errorf("PostgreSQL kept %d over Kill, want 7", got)
+	}
+
+	if err := s.Redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Redis.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	set(t, redisURL, "after", "1")
+}
+
+func TestStack_WaitTellsOfADeadServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, devstack.Config{Dir: t.TempDir()})
+	if err := syscall.Kill(s.Redis.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(testContext(t)); err == nil {
+		t.Error("Wait() = nil after a server died")
+	}
+}
+
+// openDir is a folder that every user can get to, unlike t.TempDir: the one
+// that PostgreSQL needs when the tests run as root.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "devstack-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // on purpose, see above
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func start(t *testing.T, cfg devstack.Config) *devstack.Stack {
+	t.Helper()
+	s, err := devstack.Start(testContext(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// testContext ends early enough to say why, before the test binary is killed.
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func exec(t *testing.T, url, query string) {
+	t.Helper()
+	if _, err := open(t, url).ExecContext(testContext(t), query); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func queryInt(t *testing.T, url, query string) int {
+	t.Helper()
+	var n int
+	if err := open(t, url).QueryRowContext(testContext(t), query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func open(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func set(t *testing.T, url, key, value string) {
+	t.Helper()
+	if err := client(t, url).Set(testContext(t), key, value, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t *testing.T, url, key string) string {
+	t.Helper()
+	value, err := client(t, url).Get(testContext(t), key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func client(t *testing.T, url string) *redis.Client {
+	t.Helper()
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opts)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
