@@ -29,7 +29,7 @@ type bundle struct {
 	prune  *postgres.Pruner
 }
 
-func setup(t *testing.T) *bundle {
+func setup(t testing.TB) *bundle {
 	t.Helper()
 	db, err := postgres.Open(postgres.Config{URL: postgrestest.New(t), HotPath: true})
 	if err != nil {
@@ -49,13 +49,13 @@ func setup(t *testing.T) *bundle {
 	}
 }
 
-func random(t *testing.T) (b [10]byte) {
+func random(t testing.TB) (b [10]byte) {
 	t.Helper()
 	_, _ = rand.Read(b[:])
 	return b
 }
 
-func (b *bundle) webhook(t *testing.T, tenant webhook.TenantID, patterns ...string) webhook.WebhookID {
+func (b *bundle) webhook(t testing.TB, tenant webhook.TenantID, patterns ...string) webhook.WebhookID {
 	t.Helper()
 	id := webhook.NewWebhookID(time.Now(), random(t))
 	secret, err := webhook.SecretFromKey(make([]byte, 32))
@@ -77,14 +77,14 @@ func (b *bundle) webhook(t *testing.T, tenant webhook.TenantID, patterns ...stri
 	return id
 }
 
-func (b *bundle) exec(t *testing.T, query string, args ...any) {
+func (b *bundle) exec(t testing.TB, query string, args ...any) {
 	t.Helper()
 	if _, err := b.db.ExecContext(t.Context(), query, args...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (b *bundle) submission(t *testing.T, tenant webhook.TenantID, n int) webhook.Submission {
+func (b *bundle) submission(t testing.TB, tenant webhook.TenantID, n int) webhook.Submission {
 	t.Helper()
 	typ, err := webhook.ParseEventType("lead.created")
 	if err != nil {
@@ -100,7 +100,7 @@ func (b *bundle) submission(t *testing.T, tenant webhook.TenantID, n int) webhoo
 	return sub
 }
 
-func (b *bundle) accept(t *testing.T, subs ...webhook.Submission) ([]webhook.Receipt, []webhook.Owed) {
+func (b *bundle) accept(t testing.TB, subs ...webhook.Submission) ([]webhook.Receipt, []webhook.Owed) {
 	t.Helper()
 	receipts, owed, err := b.events.Accept(t.Context(), subs)
 	if err != nil {
