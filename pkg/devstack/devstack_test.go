@@ -107,12 +107,12 @@ func TestStack_WaitTellsOfADeadServer(t *testing.T) {
 // that PostgreSQL needs when the tests run as root.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "devstack-test-")
+	dir, err := os.MkdirTemp("/tmp", "devstack-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // on purpose, see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -25,6 +25,18 @@ func (v version) compare(o version) int {
 func minPostgres() version { return version{14, 0} }
 func minRedis() version    { return version{6, 2} }
 
+// FindPostgres says in one line why there is no PostgreSQL to start, if so.
+func FindPostgres() error {
+	_, err := newestServer("PostgreSQL", minPostgres(), postgresPrograms())
+	return err
+}
+
+// FindRedis says in one line why there is no Redis to start, if so.
+func FindRedis() error {
+	_, err := newestServer("Redis", minRedis(), redisPrograms())
+	return err
+}
+
 // candidate is a server program found on this machine.
 type candidate struct {
 	path    string
@@ -104,7 +116,7 @@ func trailingNumber(dir string) int {
 
 // programVersion asks a program for its version.
 func programVersion(path string) (version, error) {
-	out, err := exec.Command(path, "--version").Output() //nolint:gosec,noctx // a server program found by us; it answers at once
+	out, err := exec.Command(path, "--version").Output() //nolint:noctx // it answers at once
 	if err != nil {
 		return version{}, fmt.Errorf("asking %s for its version: %w", path, err)
 	}

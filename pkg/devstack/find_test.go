@@ -28,7 +28,7 @@ func TestParseVersion(t *testing.T) {
 func TestNewestServer_saysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	old := filepath.Join(t.TempDir(), "postgres")
-	if err := os.WriteFile(old, []byte("#!/bin/sh\necho 'postgres (PostgreSQL) 13.2'\n"), 0o700); err != nil { //nolint:gosec // it has to run
+	if err := os.WriteFile(old, []byte("#!/bin/sh\necho 'postgres (PostgreSQL) 13.2'\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for want, paths := range map[string][]string{

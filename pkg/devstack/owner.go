@@ -17,7 +17,7 @@ type owner struct{ uid, gid uint32 }
 
 func serverOwner() (*owner, error) {
 	if os.Getuid() != 0 {
-		return nil, nil //nolint:nilnil // nil means ourselves
+		return nil, nil
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -48,7 +48,7 @@ func (o *owner) dataDir(dir string) (string, error) {
 		return data, o.makeDir(data)
 	}
 	note := filepath.Join(dir, "data-is-at")
-	if b, err := os.ReadFile(note); err == nil { //nolint:gosec // our own note
+	if b, err := os.ReadFile(note); err == nil {
 		if data = strings.TrimSpace(string(b)); o.owns(data) {
 			return data, nil
 		}

@@ -128,7 +128,7 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(pw) //nolint:errcheck // it lies in a private folder
+	defer os.Remove(pw)
 	args := []string{
 		"--pgdata", p.data, "--username", postgresUser, "--pwfile", pw,
 		"--auth", "password", // over loopback only, and a fresh random one: cheaper than SCRAM for thousands of test connections
@@ -137,7 +137,7 @@ func (p *Postgres) initialise(ctx context.Context) error {
 	if !p.cfg.Durable {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(p.program.path), "initdb"), args...) //nolint:gosec // found by us
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(p.program.path), "initdb"), args...)
 	p.asOwner(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running initdb: %w:\n%s", err, out)
@@ -167,7 +167,7 @@ func (p *Postgres) command() *exec.Cmd {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		args = append(args, "-c", name+"="+settings[name])
 	}
-	cmd := exec.Command(p.program.path, args...) //nolint:gosec,noctx // found by us; it outlives the context of its start
+	cmd := exec.Command(p.program.path, args...) //nolint:noctx // it outlives the context of its start
 	p.asOwner(cmd)
 	return cmd
 }
@@ -205,10 +205,10 @@ func (p *Postgres) createDatabase(ctx context.Context) error {
 		var exists bool
 		err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, postgresDatabase).Scan(&exists)
 		if err != nil || exists {
-			return err //nolint:wrapcheck // wrapped below
+			return err
 		}
 		_, err = db.ExecContext(ctx, `CREATE DATABASE `+pq.QuoteIdentifier(postgresDatabase))
-		return err //nolint:wrapcheck // wrapped below
+		return err
 	})
 }
 
@@ -238,7 +238,7 @@ func (p *Postgres) removeOutside() error {
 
 // storedPassword returns the password in a file, a new random one at first.
 func storedPassword(path string) (string, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // our own file
+	b, err := os.ReadFile(path)
 	if err == nil && len(b) > 0 {
 		return string(b), nil
 	}

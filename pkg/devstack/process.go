@@ -144,7 +144,7 @@ func freePort() (int, error) {
 // logTail returns the end of a log, to be part of an error.
 func logTail(path string) string {
 	const lines, maxBytes = 5, 4096
-	b, err := os.ReadFile(path) //nolint:gosec // our own log
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
@@ -155,7 +155,7 @@ func logTail(path string) string {
 
 // openLog opens a server's log to append to, empty at first.
 func openLog(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // our own folder
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening server log: %w", err)
 	}

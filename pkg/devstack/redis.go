@@ -87,7 +87,7 @@ func (r *Redis) Kill() error { return r.server.kill() }
 // command feeds the configuration through standard input, so that the password
 // is in no argument list.
 func (r *Redis) command() *exec.Cmd {
-	cmd := exec.Command(r.program.path, "-") //nolint:gosec,noctx // found by us; it outlives the context of its start
+	cmd := exec.Command(r.program.path, "-") //nolint:noctx // it outlives the context of its start
 	cmd.Dir = r.cfg.Dir
 	cmd.Env = cleanEnv()
 	cmd.Stdin = strings.NewReader(r.settings())
@@ -120,7 +120,7 @@ func (r *Redis) ping(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connecting to private Redis: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing was written that matters
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(pingTimeout)); err != nil {
 		return fmt.Errorf("asking private Redis: %w", err)
 	}

@@ -51,7 +51,7 @@ func (s *server) startOnce(ctx context.Context, command func() *exec.Cmd, ping f
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the child has its own copy
+	defer log.Close()
 	cmd := command()
 	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := startProcess(cmd)

@@ -127,19 +127,19 @@ func appliedMigrations(ctx context.Context, db Querier) (map[int64]time.Time, er
 		return map[int64]time.Time{}, nil // never migrated
 	}
 	if err != nil {
-		return nil, err //nolint:wrapcheck // the caller wraps
+		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it all
+	defer rows.Close()
 	appliedAt := make(map[int64]time.Time)
 	for rows.Next() {
 		var version int64
 		var at time.Time
 		if err := rows.Scan(&version, &at); err != nil {
-			return nil, err //nolint:wrapcheck // the caller wraps
+			return nil, err
 		}
 		appliedAt[version] = at
 	}
-	return appliedAt, rows.Err() //nolint:wrapcheck // the caller wraps
+	return appliedAt, rows.Err()
 }
 
 func newProvider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {

@@ -108,7 +108,7 @@ func (s *server) close(t testing.TB) {
 
 func (s *server) exec(ctx context.Context, query string, args ...any) error {
 	_, err := s.db.ExecContext(ctx, query, args...)
-	return err //nolint:wrapcheck // reported with what was tried
+	return err
 }
 
 func (s *server) urlOf(database string) string {

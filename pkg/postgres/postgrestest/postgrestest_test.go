@@ -16,7 +16,7 @@ func TestNew_givesEachTestItsOwn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close() //nolint:errcheck // DROP DATABASE ends what is left
+			defer db.Close()
 			var webhooks int
 			if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks`).Scan(&webhooks); err != nil || webhooks != 0 {
 				t.Fatalf("%d webhooks, %v, want none in a migrated database", webhooks, err)
@@ -37,7 +37,7 @@ func TestNew_dropsTheDatabaseAtTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // it never opened
+	defer db.Close()
 	if err := db.PingContext(t.Context()); err == nil {
 		t.Error("the database is still there")
 	}

@@ -2,6 +2,7 @@
 //
 //	withservers -- go test ./...      # servers for one command, then gone
 //	withservers -keep .run/servers    # servers until Ctrl-C, for another terminal
+//	withservers -missing              # names what has to be installed, if anything
 //
 // The command finds them in TEST_DATABASE_URL and TEST_REDIS_URL. Where both
 // are set already, nothing is started. The names are not HOOKS_*: no test may
@@ -45,11 +46,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("withservers", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		_, _ = fmt.Fprintln(stderr, "usage: withservers [-dir DIR] -- COMMAND [ARG...]\n       withservers -keep DIR")
+		_, _ = fmt.Fprintln(stderr, "usage: withservers [-dir DIR] -- COMMAND [ARG...]\n       withservers -keep DIR\n       withservers -missing")
 		flags.PrintDefaults()
 	}
 	dir := flags.String("dir", "", "folder for the servers of one command (default: a temporary one)")
 	keep := flags.String("keep", "", "keep servers running in this folder until Ctrl-C; DIR/env has their URLs")
+	missing := flags.Bool("missing", false, "print which of postgresql and redis have to be installed")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -57,6 +59,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var code int
 	var err error
 	switch command := flags.Args(); {
+	case *missing:
+		printMissing(stdout)
 	case *keep != "" && len(command) == 0:
 		err = keepServers(*keep, stdout, log)
 	case *keep == "" && len(command) > 0:
@@ -70,6 +74,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return max(code, 1)
 	}
 	return code
+}
+
+// printMissing prints a word for each missing server, for a script.
+func printMissing(stdout io.Writer) {
+	if devstack.FindPostgres() != nil {
+		_, _ = fmt.Fprintln(stdout, "postgresql")
+	}
+	if devstack.FindRedis() != nil {
+		_, _ = fmt.Fprintln(stdout, "redis")
+	}
 }
 
 // keepServers prints the servers' URLs as shell lines and holds them until a
@@ -86,9 +100,9 @@ func keepServers(dir string, stdout io.Writer, log *slog.Logger) error {
 	if err := os.WriteFile(envFile, []byte(env), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("writing URLs: %w", err), stop(stack))
 	}
-	defer os.Remove(envFile) //nolint:errcheck // stale lines do no harm
+	defer os.Remove(envFile)
 	_, _ = fmt.Fprint(stdout, env)
-	log.Info("servers run until Ctrl-C", "in another terminal", ". "+envFile)
+	log.Info("servers run until Ctrl-C", "env", envFile)
 	return errors.Join(stack.Wait(ctx), stop(stack))
 }
 
@@ -111,7 +125,7 @@ func runWithServers(dir string, command []string, log *slog.Logger) (int, error)
 // runCommand leaves Ctrl-C to the command, which the terminal tells as well,
 // and passes on the signals that come to us alone.
 func runCommand(command, env []string) (int, error) {
-	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // running it is what we are for; signals end it
+	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // signals end it
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 1)
