@@ -25,7 +25,7 @@ UPDATE pending_deliveries SET rung_at = now(), rings = least(rings + 1, 1000)
 WHERE delivery_id IN (
 	SELECT delivery_id FROM pending_deliveries
 	WHERE admitted AND (lease_until IS NULL OR lease_until < now())
-		AND greatest(rung_at, lease_until) < now() - least(2 ^ least(rings, 5), 32) * $1 * interval '1 second'
+		AND greatest(rung_at, lease_until) < now() - CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second'
 	ORDER BY rung_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 RETURNING delivery_id, webhook_id, tenant_id, event_type, kind, attempts`
@@ -39,11 +39,11 @@ type owedOnlyRow struct {
 	Attempts   int    `db:"attempts"`
 }
 
-// Unclaimed returns at most limit deliveries to ring for again. With a grace of
-// zero it returns every unclaimed one: what to do when Redis has forgotten.
-func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, limit int) ([]webhook.Owed, error) {
+// Unclaimed returns at most limit deliveries to ring for again. Patiently, the
+// grace doubles with each ring of a delivery.
+func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error) {
 	var rows []owedOnlyRow
-	if err := r.db.SelectContext(ctx, &rows, ringUnclaimed, grace.Seconds(), limit); err != nil {
+	if err := r.db.SelectContext(ctx, &rows, ringUnclaimed, grace.Seconds(), limit, patiently); err != nil {
 		return nil, dbError("finding unclaimed deliveries", err)
 	}
 	owed := make([]webhook.Owed, len(rows))
@@ -177,37 +177,4 @@ func (r *Relay) MendLanes(ctx context.Context) (mended int, err error) {
 		}
 	}
 	return mended, nil
-}
-
-// Leader is held by one process at a time.
-type Leader struct{ conn *sql.Conn }
-
-// relayLock names the advisory lock; any constant will do.
-const relayLock = 7238915346
-
-// Lead tries to become leader; nil without error means that another process is.
-// Leadership ends with the connection: Still tells.
-func (r *Relay) Lead(ctx context.Context) (*Leader, error) {
-	conn, err := r.db.Conn(ctx)
-	if err != nil {
-		return nil, dbError("connecting", err)
-	}
-	var got bool
-	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, relayLock).Scan(&got); err != nil || !got {
-		_ = conn.Close()
-		return nil, dbError("taking the relay lock", err)
-	}
-	return &Leader{conn}, nil
-}
-
-// Still reports nil while the lock's connection is alive.
-func (l *Leader) Still(ctx context.Context) error {
-	_, err := l.conn.ExecContext(ctx, `SELECT 1`)
-	return dbError("holding the relay lock", err)
-}
-
-// Resign gives the lock up.
-func (l *Leader) Resign(ctx context.Context) error {
-	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, relayLock)
-	return errors.Join(dbError("releasing the relay lock", err), l.conn.Close())
 }

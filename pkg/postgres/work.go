@@ -136,24 +136,21 @@ func (r claimRow) claim(opener Opener, holder string, at time.Time) (webhook.Cla
 	if err != nil {
 		return webhook.Claim{}, err
 	}
-	secrets, err := OpenSecrets(opener, owed.Tenant, owed.Webhook, r.SecretsSealed, r.SecretsExpireAt)
-	if err != nil {
-		return webhook.Claim{}, err
-	}
-	headers, err := OpenHeaders(opener, owed.Tenant, owed.Webhook, r.HeadersSealed)
-	if err != nil {
-		return webhook.Claim{}, err
-	}
 	timeout := time.Duration(r.TimeoutMs) * time.Millisecond
-	return webhook.Claim{
+	c := webhook.Claim{
 		Owed: owed, Event: event, LastAttempt: r.Budget,
 		Holder: holder, ClaimedAt: at, Lease: timeout + LeaseMargin,
-		Body: r.Body, TraceParent: r.TraceParent, URL: r.URL, Headers: headers, Secrets: secrets,
+		Body: r.Body, TraceParent: r.TraceParent, URL: r.URL,
 		Policy: webhook.Policy{
 			MaxAttempts: r.MaxAttempts, Timeout: timeout,
 			InitialBackoff: time.Duration(r.InitialBackoffMs) * time.Millisecond,
 		},
-	}, nil
+	}
+	// What cannot be opened is this one claim's fault, not its neighbours'.
+	if c.Secrets, c.Fault = OpenSecrets(opener, owed.Tenant, owed.Webhook, r.SecretsSealed, r.SecretsExpireAt); c.Fault == nil {
+		c.Headers, c.Fault = OpenHeaders(opener, owed.Tenant, owed.Webhook, r.HeadersSealed)
+	}
+	return c, nil
 }
 
 func uuids(ids []webhook.DeliveryID) []string {

@@ -335,7 +335,7 @@ func TestRelay_disableHoldsWhatNobodySends(t *testing.T) {
 	if err != nil || len(adm.Claimed)+len(adm.Rung) != 0 {
 		t.Errorf("a disabled webhook got %v, %v", adm, err)
 	}
-	left, err := b.relay.Unclaimed(t.Context(), 0, 100)
+	left, err := b.relay.Unclaimed(t.Context(), 0, true, 100)
 	if err != nil || len(left) != 0 {
 		t.Errorf("unclaimed = %v, %v, want none", left, err)
 	}
@@ -351,7 +351,7 @@ func TestRelay_unclaimedIsRungAfterTheGraceAndSeldomerEachTime(t *testing.T) {
 		want int
 	}{{"0", 0}, {"3 seconds", 2}, {"3 seconds", 0}, {"5 seconds", 2}} {
 		b.exec(t, `UPDATE pending_deliveries SET rung_at = now() - $1::interval`, step.age)
-		owed, err := b.relay.Unclaimed(t.Context(), 2*time.Second, 100)
+		owed, err := b.relay.Unclaimed(t.Context(), 2*time.Second, true, 100)
 		if err != nil || len(owed) != step.want {
 			t.Errorf("after %s: rung %d, %v, want %d", step.age, len(owed), err, step.want)
 		}
@@ -380,17 +380,17 @@ func TestRelay_buriesWhatADeletedWebhookOwes(t *testing.T) {
 func TestRelay_oneLeader(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	first, err := b.relay.Lead(t.Context())
+	first, err := postgres.Lead(t.Context(), b.db, postgres.RelayLock)
 	if err != nil || first == nil {
 		t.Fatal(first, err)
 	}
-	if second, err := b.relay.Lead(t.Context()); err != nil || second != nil {
+	if second, err := postgres.Lead(t.Context(), b.db, postgres.RelayLock); err != nil || second != nil {
 		t.Fatalf("second leader = %v, %v, want none", second, err)
 	}
 	if err := first.Resign(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	again, err := b.relay.Lead(t.Context())
+	again, err := postgres.Lead(t.Context(), b.db, postgres.RelayLock)
 	if err != nil || again == nil {
 		t.Fatal("nobody can lead after resignation", err)
 	}

@@ -58,6 +58,10 @@ type Claim struct {
 	Headers     []Header
 	Secrets     []SigningSecret
 	Policy      Policy
+	// Fault says why the claim cannot be sent, e.g. a secret sealed with a key
+	// that this process lacks. It is to be released: an operator's mistake must
+	// not cost a customer an attempt.
+	Fault error
 }
 
 // Outcome is how a claimed attempt ended and what follows from it.

@@ -1,0 +1,51 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Leader is held by one process at a time.
+type Leader struct {
+	conn *sql.Conn
+	lock Lock
+}
+
+// Lock names an advisory lock: one leader for each.
+type Lock int64
+
+// The locks; any constants will do.
+const (
+	RelayLock Lock = 7238915346
+	PruneLock Lock = 7238915347
+)
+
+// Lead tries to become leader; nil without error means that another process is.
+// Leadership ends with the connection: Still tells.
+func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, dbError("connecting", err)
+	}
+	var got bool
+	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, int64(lock)).Scan(&got); err != nil || !got {
+		_ = conn.Close()
+		return nil, dbError("taking a leader's lock", err)
+	}
+	return &Leader{conn, lock}, nil
+}
+
+// Still reports nil while the lock's connection is alive.
+func (l *Leader) Still(ctx context.Context) error {
+	_, err := l.conn.ExecContext(ctx, `SELECT 1`)
+	return dbError("holding a leader's lock", err)
+}
+
+// Resign gives the lock up.
+func (l *Leader) Resign(ctx context.Context) error {
+	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, int64(l.lock))
+	return errors.Join(dbError("releasing a leader's lock", err), l.conn.Close())
+}

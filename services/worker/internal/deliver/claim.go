@@ -1,0 +1,127 @@
+package deliver
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+const (
+	// maxClaim bounds one statement.
+	maxClaim = 500
+	// storeTimeout bounds one statement when PostgreSQL does not answer at all.
+	storeTimeout = 20 * time.Second
+)
+
+// holders names leases, each claim by a name of its own: a lease that ended and
+// was taken again by the same worker is not the same lease.
+type holders struct {
+	worker string
+	n      atomic.Uint64
+}
+
+func (h *holders) next() string { return h.worker + "/" + strconv.FormatUint(h.n.Add(1), 36) }
+
+// claimAll claims for waiting tickets until ctx ends.
+func (e *Engine) claimAll(ctx, base context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			e.stop()
+			return
+		case <-e.wake:
+		}
+		for batch := e.take(maxClaim); len(batch) > 0 && ctx.Err() == nil; batch = e.take(maxClaim) {
+			e.claim(base, batch)
+		}
+		if ctx.Err() != nil {
+			e.stop()
+			return
+		}
+	}
+}
+
+// claim leases what it can of a batch, for which slots are taken, and starts
+// sending it.
+func (e *Engine) claim(ctx context.Context, batch []*ticket) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	tickets := make(map[webhook.DeliveryID]*ticket, len(batch))
+	ids := make([]webhook.DeliveryID, 0, len(batch))
+	for _, t := range batch {
+		if twin := tickets[t.id]; twin != nil { // rung twice at once: the first one gets it
+			e.answer(t, result{})
+			continue
+		}
+		tickets[t.id] = t
+		ids = append(ids, t.id)
+	}
+	holder := e.holders.next()
+	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
+	if err == nil {
+		claims, err = e.claimDue(ctx, tickets, claims, holder)
+	}
+	for _, c := range claims {
+		e.start(c, tickets[c.Delivery])
+		delete(tickets, c.Delivery)
+	}
+	for _, t := range tickets {
+		e.answer(t, result{err: err})
+	}
+	e.giveBack(len(batch) - len(claims))
+}
+
+// claimDue admits the deliveries whose timers rang, as far as their webhooks'
+// windows have room. Others of the same webhook may be older and go first; the
+// bell of the one that was passed over is done, as its turn will come.
+func (e *Engine) claimDue(ctx context.Context, tickets map[webhook.DeliveryID]*ticket, claims []webhook.Claim, holder string) ([]webhook.Claim, error) {
+	claimed := make(map[webhook.DeliveryID]bool, len(claims))
+	for _, c := range claims {
+		claimed[c.Delivery] = true
+	}
+	var due []webhook.DeliveryID
+	for id, t := range tickets {
+		if t.due && !claimed[id] {
+			due = append(due, id)
+		}
+	}
+	if len(due) == 0 {
+		return claims, nil
+	}
+	adm, err := e.cfg.Store.AdmitDue(ctx, due, len(due), holder)
+	if err != nil {
+		return claims, err
+	}
+	e.cfg.Doorbell.Ring(adm.Rung)
+	return append(claims, adm.Claimed...), nil
+}
+
+// answer tells a ticket's bell; nil tickets have none.
+func (e *Engine) answer(t *ticket, r result) {
+	if t != nil {
+		t.done <- r
+	}
+}
+
+// start sends a claimed delivery, for which a slot is taken.
+func (e *Engine) start(c webhook.Claim, t *ticket) {
+	e.sending.Go(func() { e.send(c, t) })
+}
+
+// release gives up a claim whose request was not made. Unless a fault of its own
+// kept it, somebody is rung for it; with a fault, the relay tries again, more
+// and more seldom.
+func (e *Engine) release(c webhook.Claim, t *ticket, why string, fault error) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	e.cfg.Log.WarnContext(ctx, why, obs.Delivery(c.Delivery), obs.Webhook(c.Webhook), obs.Attempt(c.Attempt), obs.Err(fault))
+	err := e.cfg.Store.Release(ctx, []webhook.Claim{c})
+	if err == nil && fault == nil {
+		e.cfg.Doorbell.Ring([]webhook.Owed{c.Owed})
+	}
+	e.answer(t, result{err: err})
+}

@@ -1,0 +1,15 @@
+// Package deliver is the delivery path of a worker: claim, send, record.
+//
+// It promises that a request is made only under a claim that is still good
+// (I3), that a task is answered only after the outcome of its deliveries is
+// committed, and that a stop neither loses nor invents an attempt (I9). Its
+// memory is bounded by its slots: a slot is taken before a delivery is claimed
+// and given back when its response has been read.
+//
+// One goroutine claims, one goroutine per claimed delivery sends, one records.
+// Claims and records are batched by what has piled up while the last one ran.
+// Recording a webhook's outcomes frees places in its window, and the same
+// statement claims its next deliveries, as far as slots are free that nobody
+// has been waiting for: so a backlog moves without Redis, and yet does not push
+// ahead of those who were rung for.
+package deliver

@@ -1,0 +1,221 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Store is all that delivering needs from PostgreSQL.
+type Store interface {
+	Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error)
+	Release(ctx context.Context, claims []webhook.Claim) error
+	Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (webhook.Admission, error)
+	Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error)
+	AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error)
+}
+
+// Sender makes one request. It returns an error only when ctx ended first.
+type Sender interface {
+	Send(ctx context.Context, r sender.Request) (webhook.Attempt, error)
+}
+
+// Doorbell rings for deliveries; it never blocks.
+type Doorbell interface {
+	Ring(owed []webhook.Owed)
+	RingOwn(o webhook.Owed, notBefore time.Time, lastError string, exhausted bool)
+}
+
+// Disabler stops webhooks whose receiver wants no more.
+type Disabler interface {
+	Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error
+}
+
+// Config is what an Engine needs; all fields are required.
+type Config struct {
+	Store    Store
+	Sender   Sender
+	Doorbell Doorbell
+	Disabler Disabler
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+	Worker   string // unique name of this process
+	Slots    int    // requests in flight
+	Now      func() time.Time
+	Jitter   func() float64 // uniform in [0,1)
+}
+
+// ErrStopping is the answer to a bell that came too late: another worker will
+// be rung for it.
+var ErrStopping = errors.New("this worker is stopping")
+
+// Engine delivers. Make one with New, and Run it.
+type Engine struct {
+	cfg     Config
+	metrics *metrics
+	timers  *timers
+	holders holders
+	outcome chan settled
+
+	mu       sync.Mutex
+	free     int // slots
+	waiting  []*ticket
+	stopping bool
+	wake     chan struct{} // there may be something to claim
+
+	sending sync.WaitGroup
+}
+
+// New checks the configuration and registers metrics.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil || cfg.Sender == nil || cfg.Doorbell == nil || cfg.Disabler == nil || cfg.Log == nil ||
+		cfg.Registry == nil || cfg.Worker == "" || cfg.Slots < 1 || cfg.Now == nil || cfg.Jitter == nil {
+		return nil, errors.New("deliver: every field of Config is required")
+	}
+	e := &Engine{
+		cfg: cfg, free: cfg.Slots, timers: newTimers(), holders: holders{worker: cfg.Worker},
+		outcome: make(chan settled, cfg.Slots), wake: make(chan struct{}, 1),
+	}
+	e.metrics = newMetrics(cfg.Registry, e.inFlight)
+	return e, nil
+}
+
+// ticket is one delivery that a bell waits for.
+type ticket struct {
+	id webhook.DeliveryID
+	// due means that the bell is a timer: the delivery may need admission first.
+	due bool
+	// own means that the bell lives on with the delivery.
+	own  bool
+	done chan<- result
+}
+
+// result is what a bell learns of one of its deliveries.
+type result struct {
+	outcome *webhook.Outcome // nil: nothing to do for this bell
+	err     error            // trouble: ring again
+}
+
+// settled is an outcome on its way into PostgreSQL.
+type settled struct {
+	webhook.Outcome
+	ticket *ticket // nil: nobody waits
+}
+
+// Run delivers until ctx ends, then turns waiting bells away, lets requests in
+// flight finish, records them and returns. Exchanges are bounded by their
+// webhooks' timeouts, and so is Run.
+func (e *Engine) Run(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	recorded := make(chan struct{})
+	go func() { // waited for below
+		defer close(recorded)
+		e.recordAll(base)
+	}()
+	e.claimAll(ctx, base)
+	e.sending.Wait()
+	close(e.outcome)
+	<-recorded
+	return nil
+}
+
+// Deliver sees to deliveries that a bell names, and returns when those that
+// this worker could claim are recorded. Outcomes of the others are nil.
+func (e *Engine) Deliver(ctx context.Context, ids []webhook.DeliveryID, timer, own bool) ([]*webhook.Outcome, error) {
+	done := make(chan result, len(ids))
+	tickets := make([]*ticket, len(ids))
+	for i, id := range ids {
+		tickets[i] = &ticket{id: id, due: timer, own: own, done: done}
+	}
+	if !e.enqueue(tickets) {
+		return nil, ErrStopping
+	}
+	var outcomes []*webhook.Outcome
+	var trouble error
+	for range ids {
+		select {
+		case r := <-done:
+			outcomes = append(outcomes, r.outcome)
+			trouble = errors.Join(trouble, r.err)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return outcomes, trouble
+}
+
+func (e *Engine) enqueue(tickets []*ticket) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return false
+	}
+	e.waiting = append(e.waiting, tickets...)
+	e.poke()
+	return true
+}
+
+// poke wakes the claiming goroutine; one token is enough.
+func (e *Engine) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take hands out waiting tickets with a slot each.
+func (e *Engine) take(limit int) []*ticket {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := min(limit, e.free, len(e.waiting))
+	batch := e.waiting[:n:n]
+	e.waiting = e.waiting[n:]
+	e.free -= n
+	return batch
+}
+
+// reserve takes up to limit slots that no ticket is waiting for.
+func (e *Engine) reserve(limit int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopping {
+		return 0
+	}
+	n := max(0, min(limit, e.free-len(e.waiting)))
+	e.free -= n
+	return n
+}
+
+func (e *Engine) giveBack(slots int) {
+	if slots == 0 {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.free += slots
+	e.poke()
+}
+
+// stop turns waiting tickets away and lets no new ones in.
+func (e *Engine) stop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopping = true
+	for _, t := range e.waiting {
+		t.done <- result{err: ErrStopping}
+	}
+	e.waiting = nil
+}
+
+func (e *Engine) inFlight() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return float64(e.cfg.Slots - e.free)
+}

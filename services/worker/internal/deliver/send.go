@@ -1,0 +1,52 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// recordReserve is the end of a lease that is kept for recording: a request
+// that could end later than that is not made any more.
+const recordReserve = 2 * time.Second
+
+// send makes the request of a claim and passes the outcome on. The slot goes
+// back when the outcome has found a place in the recorder's queue, so that
+// outcomes cannot pile up beyond the slots when PostgreSQL is away.
+func (e *Engine) send(c webhook.Claim, t *ticket) {
+	defer e.giveBack(1)
+	if c.Fault != nil {
+		e.metrics.faults.Inc()
+		e.release(c, t, "delivery cannot be sent, holding it", c.Fault)
+		return
+	}
+	if !e.leaseLasts(c) {
+		e.release(c, t, "lease too short to send, releasing", nil)
+		return
+	}
+	attempt, err := e.cfg.Sender.Send(context.Background(), request(c))
+	if err != nil {
+		e.release(c, t, "request broken off, releasing", nil)
+		return
+	}
+	next := webhook.Decide(c.Policy, attempt, c.LastAttempt, e.cfg.Jitter())
+	e.outcome <- settled{Outcome: webhook.Outcome{Claim: c, Attempt: attempt, Next: next}, ticket: t}
+}
+
+// leaseLasts reports whether a request made now would end, and be recorded,
+// within the lease. A process that was frozen learns here that its claims have
+// gone to others (I3).
+func (e *Engine) leaseLasts(c webhook.Claim) bool {
+	return e.cfg.Now().Sub(c.ClaimedAt)+c.Policy.Timeout+recordReserve < c.Lease
+}
+
+func request(c webhook.Claim) sender.Request {
+	eventType, _ := webhook.ParseEventType(c.EventType) // it was parsed when it was accepted
+	return sender.Request{
+		Delivery: c.Delivery, Event: c.Event, EventType: eventType, Attempt: c.Attempt,
+		URL: c.URL, Headers: c.Headers, Secrets: c.Secrets, Body: c.Body,
+		Timeout: c.Policy.Timeout, TraceParent: c.TraceParent,
+	}
+}
