@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"crypto/subtle"
 	"encoding/base64"
 	"log/slog"
 	"slices"
@@ -18,9 +19,9 @@ const (
 // Secret is a signing key. Printed, logged or marshalled it says [redacted];
 // the key leaves through Key and Reveal only (I7).
 //
-// The key hides behind a pointer: where fmt may not call String, in somebody's
-// unexported field, it prints an address.
-type Secret struct{ key *[]byte }
+// The key hides in a closure: where fmt may not call String, in somebody's
+// unexported field, it prints bytes and what pointers lead to, but no closure.
+type Secret struct{ key func() []byte }
 
 // ParseSecret reads `whsec_` + base64 of 24 to 64 bytes, as Standard Webhooks
 // 1.0 has it. The error never repeats the input.
@@ -42,7 +43,7 @@ func SecretFromKey(key []byte) (Secret, error) {
 		return Secret{}, Invalid("secret", "must be whsec_ followed by base64 of 24 to 64 bytes")
 	}
 	own := slices.Clone(key)
-	return Secret{&own}, nil
+	return Secret{func() []byte { return own }}, nil
 }
 
 // Key returns the bytes that sign; nil for the zero Secret.
@@ -50,8 +51,11 @@ func (s Secret) Key() []byte {
 	if s.key == nil {
 		return nil
 	}
-	return *s.key
+	return s.key()
 }
+
+// Equal compares keys in constant time.
+func (s Secret) Equal(other Secret) bool { return subtle.ConstantTimeCompare(s.Key(), other.Key()) == 1 }
 
 // Reveal returns the text form, for the one answer that creates the secret and
 // for encryption at rest.
