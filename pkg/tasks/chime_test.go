@@ -1,0 +1,80 @@
+package tasks
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// emptyUntil answers redis.Nil for the first n scripts.
+type emptyUntil struct {
+	redis.UniversalClient
+
+	n     int
+	calls int
+}
+
+func (e *emptyUntil) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	e.calls++
+	c := redis.NewCmd(ctx)
+	if e.calls <= e.n {
+		c.SetErr(redis.Nil)
+	} else {
+		c.SetVal("task")
+	}
+	return c
+}
+
+func TestParkingClient(t *testing.T) {
+	t.Parallel()
+	dequeue := []string{Bulk.key("pending"), Bulk.key("paused"), Bulk.key("active"), Bulk.key("lease")}
+	for name, tc := range map[string]struct {
+		keys      []string
+		emptyFor  int
+		wakes     int
+		stopped   bool
+		patience  time.Duration
+		wantCalls int
+		wantTask  bool
+	}{
+		"a full queue does not wait":         {keys: dequeue, patience: time.Hour, wantCalls: 1, wantTask: true},
+		"another script does not wait":       {keys: dequeue[:2], emptyFor: 1, patience: time.Hour, wantCalls: 1},
+		"the chime makes it look again":      {keys: dequeue, emptyFor: 1, wakes: 1, patience: time.Hour, wantCalls: 2, wantTask: true},
+		"another worker was quicker":         {keys: dequeue, emptyFor: 2, wakes: 2, patience: time.Hour, wantCalls: 3, wantTask: true},
+		"silence ends with its patience":     {keys: dequeue, emptyFor: 1, patience: time.Millisecond, wantCalls: 1},
+		"the end of the server ends waiting": {keys: dequeue, emptyFor: 1, stopped: true, patience: time.Hour, wantCalls: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inner := &emptyUntil{n: tc.emptyFor}
+			wake, stop := make(chan struct{}, tc.wakes), make(chan struct{})
+			for range tc.wakes {
+				wake <- struct{}{}
+			}
+			if tc.stopped {
+				close(stop)
+			}
+			c := &parkingClient{UniversalClient: inner, wake: wake, stop: stop, patience: tc.patience}
+			reply := c.EvalSha(t.Context(), "", tc.keys)
+			if inner.calls != tc.wantCalls || (reply.Err() == nil) != tc.wantTask {
+				t.Errorf("%d calls, reply %v; want %d, a task: %t", inner.calls, reply, tc.wantCalls, tc.wantTask)
+			}
+		})
+	}
+}
+
+func TestRinger_chimesForEachQueueOnce(t *testing.T) {
+	t.Parallel()
+	c, _ := connect(t)
+	heard := newChime()
+	done := make(chan struct{})
+	go func() { heard.listen(context.WithoutCancel(t.Context()), c); close(done) }() // waited for below
+	eventually(t, "the chime is heard", func() bool {
+		ring(t, c, Bell{Queue: "deliver-3", Deliveries: deliveries(1)}, Bell{Queue: Bulk, Deliveries: deliveries(1)})
+		return len(heard.wake["deliver-3"]) == 1 && len(heard.wake[Bulk]) == 1
+	})
+	close(heard.stop)
+	receive(t, "end of listen", done)
+}
