@@ -1,0 +1,142 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// What a ServerConfig gets where it says nothing.
+const (
+	DefaultDeliverConcurrency = 64
+	DefaultBulkConcurrency    = 16
+	DefaultTestConcurrency    = 16
+	DefaultTaskCheckInterval  = 5 * time.Millisecond
+	DefaultShutdownTimeout    = webhook.MaxTimeout + 10*time.Second
+
+	// forwardInterval is how often asynq looks for bells whose time has come.
+	forwardInterval = time.Second
+)
+
+// ServerConfig says what a Server needs. Zero numbers mean the defaults.
+type ServerConfig struct {
+	Redis   redis.UniversalClient // stays the caller's to close, after Run
+	Log     *slog.Logger
+	Handler Handler
+
+	DeliverConcurrency int // bells at work per deliver shard
+	BulkConcurrency    int
+	TestConcurrency    int
+
+	// TaskCheckInterval is how long an idle worker rests after it has waited for
+	// the chime in vain.
+	TaskCheckInterval time.Duration
+	// ShutdownTimeout is how long Run waits for handlers before it gives their
+	// bells back.
+	ShutdownTimeout time.Duration
+}
+
+// Server answers bells. Each queue has an asynq server of its own, so that no
+// queue, however full or slow, takes another's workers.
+type Server struct {
+	cfg     ServerConfig
+	verdict *judge
+}
+
+// NewServer checks the configuration; nothing runs before Run.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Redis == nil || cfg.Log == nil || cfg.Handler == nil {
+		return nil, errors.New("tasks server: Redis, Log and Handler are required")
+	}
+	cfg.DeliverConcurrency = orDefault(cfg.DeliverConcurrency, DefaultDeliverConcurrency)
+	cfg.BulkConcurrency = orDefault(cfg.BulkConcurrency, DefaultBulkConcurrency)
+	cfg.TestConcurrency = orDefault(cfg.TestConcurrency, DefaultTestConcurrency)
+	cfg.TaskCheckInterval = orDefault(cfg.TaskCheckInterval, DefaultTaskCheckInterval)
+	cfg.ShutdownTimeout = orDefault(cfg.ShutdownTimeout, DefaultShutdownTimeout)
+	return &Server{cfg: cfg, verdict: newJudge(cfg.Handler, cfg.Log, time.Now)}, nil
+}
+
+// Run waits for Redis, answers bells until ctx ends, then fetches no more and
+// waits for the handlers at work. Their context outlives ctx: an end of the
+// process is no reason to break off an exchange.
+func (s *Server) Run(ctx context.Context) error {
+	if err := Await(ctx, s.cfg.Redis, s.cfg.Log); err != nil {
+		return nil // told to stop before there was anything to do
+	}
+	if err := PublishQueues(ctx, s.cfg.Redis); err != nil {
+		s.cfg.Log.WarnContext(ctx, "queue names not published, their first tasks will", "error", err.Error())
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	bells := newChime()
+	servers := s.servers(base, bells)
+	var listening sync.WaitGroup
+	listening.Go(func() { bells.listen(base, s.cfg.Redis) })
+	defer func() {
+		close(bells.stop)
+		s.shutdown(servers)
+		listening.Wait()
+	}()
+	for _, srv := range servers {
+		if err := srv.Start(asynq.HandlerFunc(s.verdict.process)); err != nil {
+			return fmt.Errorf("starting task server: %w", err)
+		}
+	}
+	s.cfg.Log.InfoContext(ctx, "answering bells", "queues", AllQueues())
+	<-ctx.Done()
+	return nil
+}
+
+// shutdown first stops all fetching, then waits for all handlers, at once for
+// all servers: their deadlines must not add up.
+func (s *Server) shutdown(servers []*asynq.Server) {
+	for _, step := range []func(*asynq.Server){(*asynq.Server).Stop, (*asynq.Server).Shutdown} {
+		var all sync.WaitGroup
+		for _, srv := range servers {
+			all.Go(func() { step(srv) })
+		}
+		all.Wait()
+	}
+}
+
+func (s *Server) servers(base context.Context, bells *chime) []*asynq.Server {
+	servers := make([]*asynq.Server, 0, Shards+2)
+	for _, q := range AllQueues() {
+		concurrency := s.cfg.DeliverConcurrency
+		switch q {
+		case Bulk:
+			concurrency = s.cfg.BulkConcurrency
+		case Test:
+			concurrency = s.cfg.TestConcurrency
+		}
+		servers = append(servers, asynq.NewServerFromRedisClient(bells.client(s.cfg.Redis, q), asynq.Config{
+			Queues:                   map[string]int{string(q): 1},
+			Concurrency:              concurrency,
+			TaskCheckInterval:        s.cfg.TaskCheckInterval,
+			DelayedTaskCheckInterval: forwardInterval,
+			ShutdownTimeout:          s.cfg.ShutdownTimeout,
+			BaseContext:              func() context.Context { return base },
+			IsFailure:                isFailure,
+			RetryDelayFunc:           retryDelay,
+			Logger:                   newAsynqLog(s.cfg.Log, q),
+			// asynq's debug lines tell of every look into an empty queue.
+			LogLevel: asynq.InfoLevel,
+		}))
+	}
+	return servers
+}
+
+func orDefault[N int | time.Duration](n, d N) N {
+	if n <= 0 {
+		return d
+	}
+	return n
+}
