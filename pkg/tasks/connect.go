@@ -73,29 +73,6 @@ func Ping(ctx context.Context, c redis.UniversalClient) error {
 	return nil
 }
 
-// Await returns when Redis answers, or with the context's error. It says in
-// the log that it waits, at once and then every half minute.
-func Await(ctx context.Context, c redis.UniversalClient, log *slog.Logger) error {
-	const pause, reminder = time.Second, 30
-	for i := 0; ; i++ {
-		err := Ping(ctx, c)
-		if err == nil {
-			if i > 0 {
-				log.InfoContext(ctx, "redis is there")
-			}
-			return nil
-		}
-		if ctx.Err() == nil && i%reminder == 0 {
-			log.WarnContext(ctx, "redis is away, waiting for it", "error", err.Error())
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for redis: %w", context.Cause(ctx))
-		case <-time.After(pause):
-		}
-	}
-}
-
 // RouteClientLog sends what the Redis client library logs, for the whole
 // process, to log at debug level: each of its errors also reaches a caller who
 // says it better. Call it once, before Connect.
@@ -106,7 +83,7 @@ type clientLog struct{ log *slog.Logger }
 // Printf is the library's interface.
 func (l clientLog) Printf(ctx context.Context, format string, v ...any) {
 	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "redis client", "detail", fmt.Sprintf(format, v...))
+		l.log.DebugContext(ctx, "redis client", slog.String("detail", fmt.Sprintf(format, v...)))
 	}
 }
 

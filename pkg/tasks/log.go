@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 )
 
 // asynqLog is an asynq.Logger. asynq formats its texts, so they go into an
@@ -18,7 +20,7 @@ type asynqLog struct {
 }
 
 func newAsynqLog(log *slog.Logger, q Queue) *asynqLog {
-	return &asynqLog{log.With("queue", q), &rate.Sometimes{First: 1, Interval: 10 * time.Second}}
+	return &asynqLog{log.With(obs.Queue(string(q))), &rate.Sometimes{First: 1, Interval: 10 * time.Second}}
 }
 
 const asynqMessage = "asynq"

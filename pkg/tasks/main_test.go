@@ -51,10 +51,10 @@ func serve(t *testing.T, c redis.UniversalClient, h Handler) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, s)
+	return start(t, s)
 }
 
-func run(t *testing.T, s *Server) (stop func()) {
+func start(t *testing.T, s *Server) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -11,6 +11,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/run"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -68,11 +70,12 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // waits for the handlers at work. Their context outlives ctx: an end of the
 // process is no reason to break off an exchange.
 func (s *Server) Run(ctx context.Context) error {
-	if err := Await(ctx, s.cfg.Redis, s.cfg.Log); err != nil {
+	ping := func(ctx context.Context) error { return Ping(ctx, s.cfg.Redis) }
+	if err := run.WaitFor(ctx, s.cfg.Log, "Redis", ping); err != nil {
 		return nil // told to stop before there was anything to do
 	}
 	if err := PublishQueues(ctx, s.cfg.Redis); err != nil {
-		s.cfg.Log.WarnContext(ctx, "queue names not published, their first tasks will", "error", err.Error())
+		s.cfg.Log.WarnContext(ctx, "queue names not published, their first tasks will", obs.Err(err))
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -90,7 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("starting task server: %w", err)
 		}
 	}
-	s.cfg.Log.InfoContext(ctx, "answering bells", "queues", AllQueues())
+	s.cfg.Log.InfoContext(ctx, "answering bells", slog.Any("queues", AllQueues()))
 	<-ctx.Done()
 	return nil
 }

@@ -180,11 +180,11 @@ func TestServer_waitsForRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, s)
-	eventually(t, "it says that it waits", func() bool { return strings.Contains(log.String(), "redis is away, waiting for it") })
+	start(t, s)
+	eventually(t, "it says that it waits", func() bool { return strings.Contains(log.String(), "waiting for Redis") })
 	gate.set(true)
 	receive(t, "bell once Redis is there", bells)
-	if !strings.Contains(log.String(), "redis is there") {
+	if !strings.Contains(log.String(), "Redis is there") {
 		t.Errorf("log does not say that Redis came back:\n%s", log)
 	}
 }

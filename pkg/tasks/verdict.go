@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"golang.org/x/time/rate"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -84,8 +84,8 @@ func (j *judge) process(ctx context.Context, t *asynq.Task) error {
 func (j *judge) handle(ctx context.Context, b Bell) (outcome error) {
 	defer func() {
 		if p := recover(); p != nil {
-			j.log.ErrorContext(ctx, "handler panicked", "queue", b.Queue, "delivery", b.Deliveries[0].String(),
-				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			j.log.ErrorContext(ctx, "handler panicked", obs.Queue(string(b.Queue)), obs.Delivery(b.Deliveries[0]),
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			outcome = waiting(j.now().Add(faultDelay), "internal fault, the worker's log has it", true)
 		}
 	}()
@@ -112,8 +112,8 @@ func (j *judge) trouble(ctx context.Context, b Bell, err error) error {
 	since := now.Sub(time.Unix(0, j.troubleSince.Load()))
 	delay := min(max(since, minTroubleDelay), maxTroubleDelay)
 	j.sometimes.Do(func() {
-		j.log.WarnContext(ctx, "bells not answered, ringing again", "queue", b.Queue, "error", err.Error(),
-			"trouble_for", since.Round(time.Second).String(), "retry_in", delay.String())
+		j.log.WarnContext(ctx, "bells not answered, ringing again", obs.Queue(string(b.Queue)), obs.Err(err),
+			slog.Duration("trouble_for", since.Round(time.Second)), slog.Duration("retry_in", delay))
 	})
 	text := "internal fault, the worker's log has it"
 	if errors.Is(err, webhook.ErrUnavailable) {
