@@ -43,8 +43,8 @@ func TestLoadAPI_defaults(t *testing.T) {
 		got.Format != env.JSON || got.Connections != 20 || len(got.AllowedNetworks) != 0 {
 		t.Errorf("defaults = %+v", got)
 	}
-	if !bytes.Equal(got.Keys.Reveal()[0], bytes.Repeat([]byte{7}, 32)) {
-		t.Error("encryption key was not decoded")
+	if sealed, err := got.Keys.Seal([]byte("x")); err != nil || got.Keys.NeedsReseal(sealed) {
+		t.Errorf("sealing with the configured key: %v", err)
 	}
 	if got.JWTSecret.Reveal() != jwtSecret || !strings.Contains(got.URL.Reveal(), "hunter2") {
 		t.Error("secrets were not kept")
@@ -99,8 +99,8 @@ func TestLoad_namesVariableAndRule(t *testing.T) {
 		"no identity":         {api, "HOOKS_JWT_SECRET=", "HOOKS_JWT_SECRET or HOOKS_JWKS_URL must be set, and not both"},
 		"two identities":      {api, "HOOKS_JWKS_URL=https://id.example/jwks", "HOOKS_JWT_SECRET or HOOKS_JWKS_URL must be set, and not both"},
 		"jwks url":            {api, "HOOKS_JWT_SECRET=\nHOOKS_JWKS_URL=ftp://id.example", "HOOKS_JWKS_URL must be an http or https URL"},
-		"key":                 {worker, "HOOKS_ENCRYPTION_KEYS=" + encryptionKey + ",c2hvcnQ=", "HOOKS_ENCRYPTION_KEYS must be comma-separated base64 of 32 bytes each (openssl rand -base64 32); key 2 is not"},
-		"key twice":           {worker, "HOOKS_ENCRYPTION_KEYS=" + encryptionKey + "," + encryptionKey, "HOOKS_ENCRYPTION_KEYS must not repeat a key"},
+		"key":                 {worker, "HOOKS_ENCRYPTION_KEYS=" + encryptionKey + ",c2hvcnQ=", "HOOKS_ENCRYPTION_KEYS must be comma-separated base64 of 32 bytes each (openssl rand -base64 32): encryption key 2 has 5 bytes, want 32"},
+		"key twice":           {worker, "HOOKS_ENCRYPTION_KEYS=" + encryptionKey + "," + encryptionKey, "HOOKS_ENCRYPTION_KEYS must be comma-separated base64 of 32 bytes each (openssl rand -base64 32): encryption key 2 repeats key 1"},
 		"cidr":                {api, "HOOKS_ALLOWED_NETWORKS=10.0.0.1", `HOOKS_ALLOWED_NETWORKS must be comma-separated CIDRs such as 127.0.0.0/8, "10.0.0.1" is none`},
 		"cidr with host bits": {api, "HOOKS_BLOCKED_NETWORKS=10.0.0.7/8", "HOOKS_BLOCKED_NETWORKS must be networks: write 10.0.0.0/8 or 10.0.0.7/32 for 10.0.0.7/8"},
 		"bool":                {api, "HOOKS_ALLOW_HTTP=maybe", `HOOKS_ALLOW_HTTP must be true or false, is "maybe"`},

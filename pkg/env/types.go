@@ -1,8 +1,6 @@
 package env
 
 import (
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
@@ -11,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/seal"
 )
 
 const redacted = "[redacted]"
@@ -148,38 +148,17 @@ func (f *LogFormat) UnmarshalText(text []byte) error {
 }
 
 // EncryptionKeys are the keys that seal secrets at rest, the encrypting one first.
-type EncryptionKeys struct{ keys [][]byte }
+type EncryptionKeys struct{ seal.Keyring }
 
-// NewEncryptionKeys wraps keys that did not come from the environment.
-func NewEncryptionKeys(keys ...[]byte) EncryptionKeys { return EncryptionKeys{keys} }
-
-const encryptionKeyBytes = 32
-
-// UnmarshalText reads comma-separated base64.
+// UnmarshalText reads comma-separated base64 of 32 bytes each.
 func (k *EncryptionKeys) UnmarshalText(text []byte) error {
-	var keys [][]byte
-	for i, part := range strings.Split(string(text), ",") {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(part))
-		if err != nil || len(key) != encryptionKeyBytes {
-			return errors.New("must be comma-separated base64 of 32 bytes each (openssl rand -base64 32); key " +
-				strconv.Itoa(i+1) + " is not")
-		}
-		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
-			return errors.New("must not repeat a key; key " + strconv.Itoa(i+1) + " does")
-		}
-		keys = append(keys, key)
+	ring, err := seal.ParseKeys(string(text))
+	if err != nil {
+		return errors.New("must be comma-separated base64 of 32 bytes each (openssl rand -base64 32): " + err.Error())
 	}
-	k.keys = keys
+	k.Keyring = ring
 	return nil
 }
-
-// Reveal returns the keys, 32 bytes each.
-func (k EncryptionKeys) Reveal() [][]byte { return k.keys }
-
-func (k EncryptionKeys) String() string               { return redacted }
-func (k EncryptionKeys) GoString() string             { return redacted }
-func (k EncryptionKeys) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (k EncryptionKeys) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // parseNetworks reads comma-separated CIDRs. Host bits are an error: whoever
 // writes 10.0.0.7/8 may mean one host or a whole network.

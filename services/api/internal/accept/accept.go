@@ -1,0 +1,267 @@
+// Package accept takes events in.
+//
+// It promises that an answered event is committed with every delivery it owes
+// (I1), that a submission is stored whole or refused whole, and that Redis has
+// no say in it: ringing comes after the commit, behind the caller's back.
+//
+// Submissions are group-committed: whatever arrived while the last commit ran
+// goes into the next one, in one statement. A lone submission waits for nobody.
+package accept
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Store commits submissions.
+type Store interface {
+	Accept(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error)
+}
+
+// Doorbell rings for deliveries; it never blocks.
+type Doorbell interface{ RingFirst(owed []webhook.Owed) }
+
+// Config is what an Accepter needs; all fields are required.
+type Config struct {
+	Store    Store
+	Doorbell Doorbell
+	Registry prometheus.Registerer
+	Now      func() time.Time
+}
+
+const (
+	// maxGroup bounds the events of one commit; a single submission may hold as
+	// many by itself.
+	maxGroup = 1000
+	// lanes is how many commits may run at once: while one waits for the disk,
+	// another one is parsed.
+	lanes = 2
+	// commitTimeout bounds a commit when PostgreSQL does not answer at all.
+	commitTimeout = 15 * time.Second
+	// maxWaiting bounds what waits for a commit; beyond it callers are told to
+	// come back.
+	maxWaiting = 1024
+)
+
+// errTooBusy answers a submission when too many wait.
+var errTooBusy = errors.New("too many events are waiting to be stored")
+
+// Accepter accepts events. Make one with New, and Run it.
+type Accepter struct {
+	cfg     Config
+	waiting chan *request
+	group   prometheus.Histogram
+	events  prometheus.Counter
+}
+
+// New registers metrics.
+func New(cfg Config) *Accepter {
+	a := &Accepter{
+		cfg: cfg, waiting: make(chan *request, maxWaiting),
+		group: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "hooks_accept_group_size", Help: "Submissions committed together.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+		events: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hooks_events_accepted_total", Help: "Events committed.",
+		}),
+	}
+	cfg.Registry.MustRegister(a.group, a.events)
+	return a
+}
+
+// request is a submission that waits for its commit.
+type request struct {
+	ctx        context.Context //nolint:containedctx // it tells a caller who is gone from one who waits
+	submission webhook.Submission
+	done       chan webhook.Receipt // buffered: the committer never waits for a caller
+}
+
+// Accept stores events and returns what became of them, in their order. Either
+// all are committed or none is. Errors are for the caller: field paths start
+// with the event's index when there are several.
+//
+// When ctx ends before the answer, the events may have been stored or not: an
+// idempotency key makes trying again safe.
+func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]webhook.AcceptedEvent, error) {
+	submission, err := a.submission(events)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{ctx: ctx, submission: submission, done: make(chan webhook.Receipt, 1)}
+	select {
+	case a.waiting <- r:
+	default:
+		return nil, webhook.Unavailable(errTooBusy)
+	}
+	select {
+	case receipt := <-r.done:
+		return receipt.Events, receipt.Err
+	case <-ctx.Done():
+		return nil, webhook.Unavailable(context.Cause(ctx))
+	}
+}
+
+func (a *Accepter) submission(events []webhook.NewEvent) (webhook.Submission, error) {
+	now := a.cfg.Now()
+	sub := webhook.Submission{Events: make([]webhook.SubmittedEvent, len(events))}
+	keys := map[string]int{}
+	var faults webhook.Errors
+	for i, e := range events {
+		if first, twice := keys[e.IdempotencyKey]; twice && e.IdempotencyKey != "" {
+			faults = append(faults, webhook.Invalid("idempotencyKey", "must not be that of event "+strconv.Itoa(first)+" of the same call").
+				Under(strconv.Itoa(i)))
+			continue
+		}
+		keys[e.IdempotencyKey] = i
+		id := newEventID(now)
+		body, err := e.Body(id, now)
+		if err != nil {
+			return webhook.Submission{}, err
+		}
+		sub.Events[i] = webhook.SubmittedEvent{
+			Event:          webhook.Event{ID: id, Tenant: e.Tenant, Type: e.Type, Body: body, TraceParent: e.TraceParent},
+			IdempotencyKey: e.IdempotencyKey,
+			Fingerprint:    e.Fingerprint(),
+		}
+	}
+	if len(faults) > 0 {
+		return webhook.Submission{}, faults
+	}
+	return sub, nil
+}
+
+func newEventID(now time.Time) webhook.EventID {
+	var random [10]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return webhook.NewEventID(now, random)
+}
+
+// Run commits until ctx ends, and then what has been submitted before.
+func (a *Accepter) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	for range lanes {
+		go func() { // waited for below
+			defer func() { done <- struct{}{} }()
+			a.commitAll(ctx)
+		}()
+	}
+	for range lanes {
+		<-done
+	}
+	return nil
+}
+
+func (a *Accepter) commitAll(ctx context.Context) {
+	var left *request // did not fit into the last group
+	for {
+		first := left
+		if first == nil {
+			first = a.next(ctx)
+		}
+		if first == nil {
+			return
+		}
+		var group []*request
+		group, left = a.gather(first)
+		a.commit(context.WithoutCancel(ctx), group)
+	}
+}
+
+// next waits for a request; nil when ctx has ended and none is left.
+func (a *Accepter) next(ctx context.Context) *request {
+	select {
+	case r := <-a.waiting:
+		return r
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-a.waiting:
+		return r
+	default:
+		return nil
+	}
+}
+
+// gather takes what waits, up to the group's size. Two submissions with one
+// idempotency key must not meet in a group: the second one has to see the
+// first one committed.
+func (a *Accepter) gather(first *request) (group []*request, left *request) {
+	group, events, keys := []*request{first}, len(first.submission.Events), map[tenantKey]bool{}
+	first.addKeys(keys)
+	for {
+		select {
+		case r := <-a.waiting:
+			if events += len(r.submission.Events); events > maxGroup || r.sharesKey(keys) {
+				return group, r
+			}
+			r.addKeys(keys)
+			group = append(group, r)
+		default:
+			return group, nil
+		}
+	}
+}
+
+type tenantKey struct {
+	tenant webhook.TenantID
+	key    string
+}
+
+func (r *request) addKeys(keys map[tenantKey]bool) {
+	for _, e := range r.submission.Events {
+		if e.IdempotencyKey != "" {
+			keys[tenantKey{e.Event.Tenant, e.IdempotencyKey}] = true
+		}
+	}
+}
+
+func (r *request) sharesKey(keys map[tenantKey]bool) bool {
+	for _, e := range r.submission.Events {
+		if e.IdempotencyKey != "" && keys[tenantKey{e.Event.Tenant, e.IdempotencyKey}] {
+			return true
+		}
+	}
+	return false
+}
+
+// commit stores a group, rings, and answers its callers.
+func (a *Accepter) commit(ctx context.Context, group []*request) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	waiting := group[:0]
+	for _, r := range group {
+		if r.ctx.Err() == nil { // nobody waits for the others: do not store what will be called failed
+			waiting = append(waiting, r)
+		}
+	}
+	if len(waiting) == 0 {
+		return
+	}
+	batch := make([]webhook.Submission, len(waiting))
+	for i, r := range waiting {
+		batch[i] = r.submission
+	}
+	receipts, owed, err := a.cfg.Store.Accept(ctx, batch)
+	if err == nil {
+		a.cfg.Doorbell.RingFirst(owed)
+		a.group.Observe(float64(len(waiting)))
+	}
+	for i, r := range waiting {
+		if err != nil {
+			r.done <- webhook.Receipt{Err: err}
+			continue
+		}
+		r.done <- receipts[i]
+		if receipts[i].Err == nil {
+			a.events.Add(float64(len(receipts[i].Events)))
+		}
+	}
+}

@@ -1,0 +1,262 @@
+// Package relay turns "due in PostgreSQL" into "rung in Redis", whatever was
+// rung before (I2). It is what makes Redis a doorbell and nothing more: emptied,
+// restarted or replaced, it costs seconds, not deliveries.
+//
+// One worker at a time does this, by an advisory lock. Doing it twice would be
+// harmless: a ring too many finds nothing to claim.
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// Store finds what nobody is coming for.
+type Store interface {
+	Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error)
+	WithRoom(ctx context.Context, window int, grace time.Duration, limit int) ([]webhook.WebhookID, error)
+	BuryDeleted(ctx context.Context, limit int) (more bool, err error)
+	MendLanes(ctx context.Context) (mended int, err error)
+}
+
+// Admitter fills free slots.
+type Admitter interface {
+	Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error)
+}
+
+// Doorbell rings for deliveries; it never blocks.
+type Doorbell interface{ Ring(owed []webhook.Owed) }
+
+// Canary tells whether Redis has forgotten.
+type Canary interface {
+	Check(ctx context.Context) (lost bool, err error)
+	Plant(ctx context.Context) error
+	PublishQueues(ctx context.Context) error
+}
+
+// Sweeper removes what asynq can no longer see.
+type Sweeper interface {
+	Sweep(ctx context.Context) (mended int, err error)
+}
+
+// Leadership is held by one process at a time.
+type Leadership interface {
+	Still(ctx context.Context) error
+	Resign(ctx context.Context) error
+}
+
+// Config is what a Relay needs; all fields are required.
+type Config struct {
+	Store    Store
+	Admitter Admitter
+	Doorbell Doorbell
+	Canary   Canary
+	Sweeper  Sweeper
+	// Lead tries to become leader; nil without error means that another one is.
+	Lead     func(ctx context.Context) (Leadership, error)
+	Window   int // deliveries of one webhook that may be admitted at once
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+const (
+	interval = time.Second
+	// grace is how long the ordinary way (a ring, a timer, a record) has.
+	grace = 2 * time.Second
+	// pageSize bounds one statement, maxPages one tick: a tick must end, so that
+	// leadership is checked.
+	pageSize = 1000
+	maxPages = 50
+
+	mendEvery  = 60 // ticks
+	sweepEvery = 30 // ticks
+	tickLimit  = 20 * time.Second
+)
+
+// Relay repairs. Make one with New, and Run it.
+type Relay struct {
+	cfg    Config
+	rerung prometheus.Counter
+	lost   prometheus.Counter
+	mended prometheus.Counter
+	leader prometheus.Gauge
+	tick   int
+}
+
+// New registers metrics.
+func New(cfg Config) *Relay {
+	r := &Relay{
+		cfg: cfg,
+		rerung: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hooks_relay_rung_total", Help: "Deliveries that the relay rang for: nobody had come for them.",
+		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hooks_redis_losses_total", Help: "Times that Redis was found to have forgotten its tasks.",
+		}),
+		mended: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hooks_lanes_mended_total", Help: "Lanes whose counts were wrong: a fault of this system.",
+		}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "hooks_relay_leader", Help: "1 in the process that is the relay.",
+		}),
+	}
+	cfg.Registry.MustRegister(r.rerung, r.lost, r.mended, r.leader)
+	return r
+}
+
+// Run leads whenever it can, until ctx ends. PostgreSQL being away is not an
+// error here: there is nobody to relay for meanwhile.
+func (r *Relay) Run(ctx context.Context) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		leadership, err := r.cfg.Lead(ctx)
+		if err != nil || leadership == nil {
+			continue
+		}
+		r.lead(ctx, leadership, ticker)
+	}
+}
+
+// lead ticks until ctx or leadership ends.
+func (r *Relay) lead(ctx context.Context, leadership Leadership, ticker *time.Ticker) {
+	r.cfg.Log.InfoContext(ctx, "relay: leading")
+	r.leader.Set(1)
+	defer func() {
+		r.leader.Set(0)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		_ = leadership.Resign(end) // the lock ends with the connection in any case
+	}()
+	for {
+		if err := leadership.Still(ctx); err != nil {
+			return
+		}
+		r.Tick(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Tick does one round of repairs. Each is independent of the others.
+func (r *Relay) Tick(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, tickLimit)
+	defer cancel()
+	r.tick++
+	r.try(ctx, "looking for what Redis lost", r.checkRedis)
+	r.try(ctx, "ringing again", r.ringAgain)
+	r.try(ctx, "filling lanes", r.admit)
+	r.try(ctx, "finishing deleted webhooks", r.bury)
+	if r.tick%mendEvery == 0 {
+		r.try(ctx, "mending lanes", r.mend)
+	}
+	if r.tick%sweepEvery == 0 {
+		r.try(ctx, "sweeping ghosts", r.sweep)
+	}
+}
+
+func (r *Relay) try(ctx context.Context, doing string, step func(context.Context) error) {
+	if err := step(ctx); err != nil && ctx.Err() == nil {
+		r.cfg.Log.WarnContext(ctx, "relay: step not done, next tick will", slog.String("step", doing), obs.Err(err))
+	}
+}
+
+// checkRedis rings for everything unclaimed when Redis has lost its memory. The
+// canary is planted last: dying in between means ringing twice.
+func (r *Relay) checkRedis(ctx context.Context) error {
+	lost, err := r.cfg.Canary.Check(ctx)
+	if err != nil || !lost {
+		return err
+	}
+	r.lost.Inc()
+	r.cfg.Log.WarnContext(ctx, "relay: Redis has no memory of its tasks, ringing for everything unclaimed")
+	if err := r.cfg.Canary.PublishQueues(ctx); err != nil {
+		return err
+	}
+	started := time.Now()
+	age := func() time.Duration { return time.Since(started) }
+	if err := r.ring(ctx, age, false); err != nil {
+		return err
+	}
+	return r.cfg.Canary.Plant(ctx)
+}
+
+func (r *Relay) ringAgain(ctx context.Context) error {
+	return r.ring(ctx, func() time.Duration { return grace }, true)
+}
+
+// ring rings for what has been unclaimed for longer than age says, page by page.
+func (r *Relay) ring(ctx context.Context, age func() time.Duration, patiently bool) error {
+	for range maxPages {
+		owed, err := r.cfg.Store.Unclaimed(ctx, age(), patiently, pageSize)
+		if err != nil {
+			return err
+		}
+		r.rerung.Add(float64(len(owed)))
+		r.cfg.Doorbell.Ring(owed)
+		if len(owed) < pageSize {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *Relay) admit(ctx context.Context) error {
+	for range maxPages {
+		hooks, err := r.cfg.Store.WithRoom(ctx, r.cfg.Window, grace, pageSize)
+		if err != nil || len(hooks) == 0 {
+			return err
+		}
+		adm, err := r.cfg.Admitter.Admit(ctx, hooks, 0, "")
+		if err != nil {
+			return err
+		}
+		r.rerung.Add(float64(len(adm.Rung)))
+		r.cfg.Doorbell.Ring(adm.Rung)
+		if len(adm.Rung) == 0 || len(hooks) < pageSize {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *Relay) bury(ctx context.Context) error {
+	for range maxPages {
+		more, err := r.cfg.Store.BuryDeleted(ctx, pageSize)
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Relay) mend(ctx context.Context) error {
+	n, err := r.cfg.Store.MendLanes(ctx)
+	if n > 0 {
+		r.mended.Add(float64(n))
+		r.cfg.Log.ErrorContext(ctx, "relay: lanes had wrong counts", obs.Count(n))
+	}
+	return err
+}
+
+func (r *Relay) sweep(ctx context.Context) error {
+	n, err := r.cfg.Sweeper.Sweep(ctx)
+	if n > 0 {
+		r.cfg.Log.WarnContext(ctx, "relay: tasks that asynq had lost sight of", obs.Count(n))
+	}
+	return err
+}
