@@ -4,6 +4,8 @@ import "net/netip"
 
 // Networks that are not the public internet. For IPv6 only global unicast,
 // 2000::/3, can be public at all; the list has what is special within it.
+//
+//nolint:gochecknoglobals // constant tables, read at each dial
 var (
 	nonPublicIPv4 = prefixes(
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",

@@ -19,32 +19,32 @@ type CatalogueEntry struct {
 }
 
 // Catalogue returns every built-in event type in the order of the public API.
-func Catalogue() []CatalogueEntry { return slices.Clone(catalogue) }
+func Catalogue() []CatalogueEntry { return slices.Clone(catalogue.entries) }
 
 // LookupEnum finds a type by its name in the GraphQL schema.
 func LookupEnum(name string) (CatalogueEntry, bool) {
-	i, ok := catalogueByEnum[name]
+	i, ok := catalogue.byEnum[name]
 	if !ok {
 		return CatalogueEntry{}, false
 	}
-	return catalogue[i], true
+	return catalogue.entries[i], true
 }
 
 // LookupType finds a type by its wire name.
 func LookupType(t EventType) (CatalogueEntry, bool) {
-	i, ok := catalogueByType[t]
+	i, ok := catalogue.byType[t]
 	if !ok {
 		return CatalogueEntry{}, false
 	}
-	return catalogue[i], true
+	return catalogue.entries[i], true
 }
 
 // Example returns an event of this type as it could happen in a tenant's CRM.
 func (c CatalogueEntry) Example(tenant TenantID) NewEvent {
-	record := exampleRecords[c.Object]
+	id, record := exampleRecord(c.Object)
 	e := NewEvent{
-		Tenant: tenant, Type: c.Type, ObjectType: c.Object, ObjectID: record.id,
-		Object: record.members.with(c.example.set).json(), CorrelationID: exampleCorrelationID,
+		Tenant: tenant, Type: c.Type, ObjectType: c.Object, ObjectID: id,
+		Object: record.with(c.example.set).json(), CorrelationID: exampleCorrelationID,
 	}
 	if len(c.example.previous) > 0 {
 		e.Previous = c.example.previous.json()
@@ -55,7 +55,7 @@ func (c CatalogueEntry) Example(tenant TenantID) NewEvent {
 // ExamplePayload returns a complete request body, the same on every call.
 func (c CatalogueEntry) ExamplePayload() json.RawMessage {
 	digest := sha256.Sum256([]byte(c.Type.name))
-	body, err := c.Example(exampleTenant).Body(NewEventID(exampleTime, [10]byte(digest[:10])), exampleTime)
+	body, err := c.Example(exampleTenant).Body(NewEventID(exampleTime(), [10]byte(digest[:10])), exampleTime())
 	if err != nil {
 		panic(err) // the examples are constants, and a test builds each
 	}
@@ -111,35 +111,30 @@ func (m members) json() json.RawMessage {
 	return append(b, '}')
 }
 
-// The catalogue, built once and never changed.
-var (
-	catalogue       = newCatalogue(leadEvents, opportunityEvents, accountEvents, contactEvents, activityEvents)
-	catalogueByEnum = indexCatalogue(func(c CatalogueEntry) string { return c.Enum })
-	catalogueByType = indexCatalogue(func(c CatalogueEntry) EventType { return c.Type })
-)
+// catalogue is built once and never changed.
+var catalogue = newCatalogue() //nolint:gochecknoglobals // a constant table, read for each event
 
-// newCatalogue derives wire names: LEAD_STATUS_CHANGED is lead.status_changed.
-func newCatalogue(groups ...[]builtIn) []CatalogueEntry {
-	var out []CatalogueEntry
-	for _, b := range slices.Concat(groups...) {
-		t := EventType{strings.Replace(strings.ToLower(b.enum), "_", ".", 1)}
-		out = append(out, CatalogueEntry{Enum: b.enum, Type: t, Object: t.ObjectType(), Description: b.description, example: b})
-	}
-	return out
+type catalogueIndex struct {
+	entries []CatalogueEntry
+	byEnum  map[string]int
+	byType  map[EventType]int
 }
 
-func indexCatalogue[K comparable](key func(CatalogueEntry) K) map[K]int {
-	out := make(map[K]int, len(catalogue))
-	for i, entry := range catalogue {
-		out[key(entry)] = i
+// newCatalogue derives wire names: LEAD_STATUS_CHANGED is lead.status_changed.
+func newCatalogue() catalogueIndex {
+	c := catalogueIndex{byEnum: map[string]int{}, byType: map[EventType]int{}}
+	for i, b := range slices.Concat(leadEvents(), opportunityEvents(), accountEvents(), contactEvents(), activityEvents()) {
+		t := EventType{strings.Replace(strings.ToLower(b.enum), "_", ".", 1)}
+		c.entries = append(c.entries, CatalogueEntry{Enum: b.enum, Type: t, Object: t.ObjectType(), Description: b.description, example: b})
+		c.byEnum[b.enum], c.byType[t] = i, i
 	}
-	return out
+	return c
 }
 
 // What all examples share.
 const (
-	exampleTenant        TenantID = "acme"
-	exampleCorrelationID          = "req-7f3a91"
+	exampleTenant        = TenantID("acme")
+	exampleCorrelationID = "req-7f3a91"
 )
 
-var exampleTime = time.Date(2026, time.November, 23, 10, 0, 0, 0, time.UTC)
+func exampleTime() time.Time { return time.Date(2026, time.November, 23, 10, 0, 0, 0, time.UTC) }

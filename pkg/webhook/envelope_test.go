@@ -121,7 +121,7 @@ func TestEventDraft_Parse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, byName); diff != "" {
+	if diff := cmp.Diff(want, got, byName()); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
 	if err := got.Validate(); err != nil {

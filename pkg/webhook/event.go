@@ -14,6 +14,8 @@ const (
 
 // TestEventType is the type of a test send. It is never fanned out: a test goes
 // to the one webhook it was asked for.
+//
+//nolint:gochecknoglobals // a constant of a type that has none
 var TestEventType = EventType{"webhook.test"}
 
 // EventType is the wire name of what happened, e.g. lead.created.

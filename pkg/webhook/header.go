@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,22 +13,6 @@ const (
 	maxHeaderBytes = 4 << 10
 	// maskedValue hides values and their length alike.
 	maskedValue = "********"
-)
-
-var (
-	// reservedHeaders would frame the request anew, speak for the connection, or
-	// contradict what the sender says; lower case.
-	reservedHeaders = []string{
-		"accept-encoding", "connection", "cookie", "cookie2", "date", "expect", "host", "http2-settings",
-		"keep-alive", "set-cookie", "set-cookie2", "te", "traceparent", "tracestate", "trailer",
-		"transfer-encoding", "upgrade", "user-agent", "via",
-	}
-	reservedHeaderPrefixes = []string{"content-", "crm-", "proxy-", "webhook-"}
-
-	// credentialWords in a header's name mean that its value lets somebody in.
-	credentialWords = []string{
-		"auth", "cookie", "credential", "key", "passwd", "password", "secret", "session", "signature", "token",
-	}
 )
 
 // Header is a custom request header of a webhook. Printed or logged, it hides
@@ -93,23 +76,47 @@ func MaskHeader(h Header) Field {
 	return Field(h)
 }
 
-func (h Header) String() string       { return h.Name + ": " + MaskHeader(h).Value }
-func (h Header) GoString() string     { return h.String() }
+// String returns "name: value", masked.
+func (h Header) String() string { return h.Name + ": " + MaskHeader(h).Value }
+
+// GoString is String: %#v leaks nothing either.
+func (h Header) GoString() string { return h.String() }
+
+// LogValue is String for slog.
 func (h Header) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
+// credentialLike reports whether the value of such a header lets somebody in.
 func credentialLike(name string) bool {
 	lower := strings.ToLower(name)
 	if lower == "webhook-signature" {
 		return false
 	}
-	return slices.ContainsFunc(credentialWords, func(word string) bool { return strings.Contains(lower, word) })
+	for _, word := range [...]string{
+		"auth", "cookie", "credential", "key", "passwd", "password", "secret", "session", "signature", "token",
+	} {
+		if strings.Contains(lower, word) {
+			return true
+		}
+	}
+	return false
 }
 
-// isReserved takes _ for -, as many servers do.
+// isReserved names what would frame the request anew, speak for the connection,
+// or contradict the sender. It takes _ for -, as many servers do.
 func isReserved(name string) bool {
 	lower := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return slices.Contains(reservedHeaders, lower) ||
-		slices.ContainsFunc(reservedHeaderPrefixes, func(prefix string) bool { return strings.HasPrefix(lower, prefix) })
+	switch lower {
+	case "accept-encoding", "connection", "cookie", "cookie2", "date", "expect", "host", "http2-settings",
+		"keep-alive", "set-cookie", "set-cookie2", "te", "traceparent", "tracestate", "trailer",
+		"transfer-encoding", "upgrade", "user-agent", "via":
+		return true
+	}
+	for _, prefix := range [...]string{"content-", "crm-", "proxy-", "webhook-"} {
+		if strings.HasPrefix(lower, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // isToken follows RFC 9110, section 5.6.2.

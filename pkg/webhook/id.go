@@ -147,9 +147,9 @@ type uuid [16]byte
 // newUUID follows RFC 9562, section 5.7: 48 bits of unix milliseconds, then random.
 func newUUID(now time.Time, random [10]byte) uuid {
 	var u uuid
-	ms := uint64(now.UnixMilli()) //nolint:gosec // the clock is past 1970
+	ms := now.UnixMilli()
 	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
+		u[i] = byte(ms >> (40 - 8*i) & 0xff)
 	}
 	copy(u[6:], random[:])
 	return u.stamped()

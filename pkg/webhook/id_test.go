@@ -9,6 +9,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
+//nolint:gochecknoglobals // a constant of a type that has none
 var instant = time.Date(2026, time.November, 23, 10, 0, 0, 123_000_000, time.UTC)
 
 func TestID_roundTrips(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var update = flag.Bool("update", false, "rewrite golden files") //nolint:gochecknoglobals // flags are
 
 // TestDecide_everyStatus classifies 100 to 599 twice: as the first of two
 // attempts and as the last.

@@ -55,15 +55,24 @@ func (s Secret) Key() []byte {
 }
 
 // Equal compares keys in constant time.
-func (s Secret) Equal(other Secret) bool { return subtle.ConstantTimeCompare(s.Key(), other.Key()) == 1 }
+func (s Secret) Equal(other Secret) bool {
+	return subtle.ConstantTimeCompare(s.Key(), other.Key()) == 1
+}
 
 // Reveal returns the text form, for the one answer that creates the secret and
 // for encryption at rest.
 func (s Secret) Reveal() string { return secretPrefix + base64.StdEncoding.EncodeToString(s.Key()) }
 
-func (s Secret) String() string               { return redacted }
-func (s Secret) GoString() string             { return redacted }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+// String returns [redacted].
+func (s Secret) String() string { return redacted }
+
+// GoString returns [redacted].
+func (s Secret) GoString() string { return redacted }
+
+// LogValue returns [redacted].
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns [redacted], also in JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // SigningSecret is a secret with the time until which it signs.

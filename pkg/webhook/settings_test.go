@@ -12,10 +12,12 @@ import (
 )
 
 // byName lets cmp look into the types that only a Parse function makes.
-var byName = cmp.Options{
-	cmp.Comparer(func(a, b webhook.EventType) bool { return a == b }),
-	cmp.Comparer(func(a, b webhook.Pattern) bool { return a == b }),
-	cmp.Comparer(func(a, b webhook.WebhookID) bool { return a == b }),
+func byName() cmp.Options {
+	return cmp.Options{
+		cmp.Comparer(func(a, b webhook.EventType) bool { return a == b }),
+		cmp.Comparer(func(a, b webhook.Pattern) bool { return a == b }),
+		cmp.Comparer(func(a, b webhook.WebhookID) bool { return a == b }),
+	}
 }
 
 func validDraft(t testing.TB) webhook.Draft {
@@ -37,7 +39,7 @@ func TestDraft_Parse(t *testing.T) {
 		Events: []webhook.EventType{eventType(t, "lead.created")}, Patterns: []webhook.Pattern{pattern(t, "account.*"), pattern(t, "invoice.paid")},
 		Headers: []webhook.Header{{Name: "Authorization", Value: "Bearer x"}}, Policy: webhook.DefaultPolicy(),
 	}
-	if diff := cmp.Diff(want, got, byName); diff != "" {
+	if diff := cmp.Diff(want, got, byName()); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 
@@ -47,7 +49,7 @@ func TestDraft_Parse(t *testing.T) {
 		ID: id, Tenant: "acme", Name: want.Name, Description: want.Description, URL: want.URL, Events: want.Events, Patterns: want.Patterns,
 		Headers: want.Headers, Status: webhook.Active, Policy: want.Policy, APIVersion: "2026-11-01", CreatedBy: "usr_1", CreatedAt: instant, UpdatedAt: instant,
 	}
-	if diff := cmp.Diff(wantWebhook, created, byName); diff != "" {
+	if diff := cmp.Diff(wantWebhook, created, byName()); diff != "" {
 		t.Errorf("webhook (-want +got):\n%s", diff)
 	}
 }
@@ -180,7 +182,7 @@ func TestChange_Apply(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, byName); diff != "" {
+			if diff := cmp.Diff(want, got, byName()); diff != "" {
 				t.Errorf("webhook (-want +got):\n%s", diff)
 			}
 		})
@@ -209,7 +211,7 @@ func TestChange_Apply_refuses(t *testing.T) {
 			if diff := cmp.Diff(tc.want, fields(t, err)); diff != "" {
 				t.Errorf("faults (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(webhook.Webhook{}, got, byName); diff != "" {
+			if diff := cmp.Diff(webhook.Webhook{}, got, byName()); diff != "" {
 				t.Errorf("something was done nevertheless (-want +got):\n%s", diff)
 			}
 		})

@@ -19,6 +19,8 @@ const (
 
 // badPorts are the ports of the WHATWG Fetch standard that no HTTP request goes
 // to: other protocols listen there, and could be made to act on one.
+//
+//nolint:gochecknoglobals // a constant table
 var badPorts = []int{
 	0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95,
 	101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179,

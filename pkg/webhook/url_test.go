@@ -8,7 +8,9 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-var devRules = webhook.URLRules{AllowHTTP: true, AllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+func devRules() webhook.URLRules {
+	return webhook.URLRules{AllowHTTP: true, AllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+}
 
 func TestURLRules_Parse_normalises(t *testing.T) {
 	t.Parallel()
@@ -54,7 +56,7 @@ func TestURLRules_Parse_normalises(t *testing.T) {
 		"https://app.localhost:444": "https://app.localhost:444",
 		"http://[::ffff:127.0.0.1]": "http://127.0.0.1",
 	} {
-		if got, err := devRules.Parse(raw); err != nil || got != want {
+		if got, err := devRules().Parse(raw); err != nil || got != want {
 			t.Errorf("URL %q with development rules = %q, %v, want %q", raw, got, err, want)
 		}
 	}
@@ -206,9 +208,9 @@ func TestURLRules_Parse_rulesOfTheInstallation(t *testing.T) {
 		{webhook.URLRules{AllowHTTP: true}, "http://example.com", ""},
 		{webhook.URLRules{AllowHTTP: true}, "ws://example.com", "url must start with https:// or http://"},
 		{webhook.URLRules{AllowHTTP: true}, "http://127.0.0.1", "url must not lead to a private or reserved address"},
-		{devRules, "http://10.0.0.1", "url must not lead to a private or reserved address"},
-		{devRules, "http://[::1]", "url must not lead to a private or reserved address"},
-		{devRules, "http://localhost", ""},
+		{devRules(), "http://10.0.0.1", "url must not lead to a private or reserved address"},
+		{devRules(), "http://[::1]", "url must not lead to a private or reserved address"},
+		{devRules(), "http://localhost", ""},
 		{ipv6, "https://localhost", ""},
 		{ipv6, "https://[::1]:8443", ""},
 		{ipv6, "https://127.0.0.1", "url must not lead to a private or reserved address"},

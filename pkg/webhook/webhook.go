@@ -12,9 +12,12 @@ const (
 	DefaultTimeout        = 5 * time.Second
 	DefaultInitialBackoff = 5 * time.Second
 
-	MinMaxAttempts, MaxMaxAttempts       = 1, 20
-	MinTimeout, MaxTimeout               = 500 * time.Millisecond, 30 * time.Second
-	MinInitialBackoff, MaxInitialBackoff = 10 * time.Millisecond, 12 * time.Hour
+	MinMaxAttempts    = 1
+	MaxMaxAttempts    = 20
+	MinTimeout        = 500 * time.Millisecond
+	MaxTimeout        = 30 * time.Second
+	MinInitialBackoff = 10 * time.Millisecond
+	MaxInitialBackoff = 12 * time.Hour
 
 	// MaxWebhooksPerTenant bounds the fan-out of one event.
 	MaxWebhooksPerTenant = 100
