@@ -98,7 +98,7 @@ func TestDeliveries_walkingIsStableWhileRowsAreAdded(t *testing.T) {
 	start := time.Now()
 	all := b.log(t, "acme", hook, start, repeat("a.b", 10)...)
 	for name, backward := range map[string]bool{"forward": false, "backward": true} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one database
+		t.Run(name, func(t *testing.T) {
 			var seen []webhook.DeliveryID
 			p := webhook.Page[webhook.DeliveryID]{Limit: 3, Backward: backward}
 			for more := true; more; {
@@ -162,7 +162,7 @@ func TestDeliveries_filters(t *testing.T) {
 			[]webhook.DeliveryID{c[0], a[0], a[1], a[2], a[3]},
 		},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one database
+		t.Run(name, func(t *testing.T) {
 			page, err := b.deliveries.List(t.Context(), "acme", tc.filter, webhook.Page[webhook.DeliveryID]{Limit: 10})
 			if err != nil {
 				t.Fatal(err)
@@ -264,7 +264,7 @@ func TestDeliveries_stats(t *testing.T) {
 		"period":  {&hook, webhook.Period{Since: start, Until: start.Add(2 * time.Millisecond)}, "2 0 0 2 0 15ms 19.5ms"},
 		"since":   {&hook, webhook.Period{Since: start.Add(time.Hour)}, "0 0 0 0 0 0s 0s"},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one database
+		t.Run(name, func(t *testing.T) {
 			s, err := b.deliveries.Stats(t.Context(), "acme", tc.hook, tc.period)
 			if err != nil {
 				t.Fatal(err)

@@ -59,7 +59,7 @@ func TestTestSends_canceledIsNeverSent(t *testing.T) {
 		"nobody came":     ``,
 		"the worker died": `UPDATE pending_deliveries SET lease_until = now() - interval '1 s', lease_holder = 'dead'`,
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one database
+		t.Run(name, func(t *testing.T) {
 			owed := b.ask(t, hook)
 			if before != "" {
 				b.exec(t, before)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
@@ -95,20 +94,20 @@ func webhookFilterArgs(tenant webhook.TenantID, f webhook.WebhookFilter) []any {
 		patterns = anyOf(f.Event.Candidates(), webhook.Pattern.String)
 	}
 	if f.Search != "" {
-		search = "%" + likeLiteral.Replace(f.Search) + "%"
+		search = "%" + likeLiteral(f.Search) + "%"
 	}
 	return []any{tenant, statuses, patterns, search}
 }
 
 // likeLiteral makes ILIKE take a text literally.
-var likeLiteral = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+func likeLiteral(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
 
 // querier is a pool or a transaction.
 type querier interface {
 	GetContext(ctx context.Context, dest any, query string, args ...any) error
 }
-
-var _, _ querier = (*sqlx.DB)(nil), (*sqlx.Tx)(nil)
 
 func (s *Webhooks) get(ctx context.Context, q querier, query string, tenant webhook.TenantID, id webhook.WebhookID) (webhook.Webhook, error) {
 	row, err := getRow(ctx, q, query, tenant, id)

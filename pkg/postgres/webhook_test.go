@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -311,7 +312,7 @@ func TestWebhooks_filters(t *testing.T) {
 		"percent":         {webhook.WebhookFilter{Search: "w1 100%_a"}, names[1:2]},
 		"backslash":       {webhook.WebhookFilter{Search: `\`}, nil},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // one database
+		t.Run(name, func(t *testing.T) {
 			page, err := b.hooks.List(t.Context(), "acme", tc.filter, webhook.Page[webhook.WebhookID]{Limit: 10})
 			if err != nil {
 				t.Fatal(err)
@@ -383,7 +384,7 @@ func (b *manageBundle) secrets(t *testing.T, id webhook.WebhookID, start time.Ti
 	}
 	var out []string
 	for _, s := range claims[0].Secrets {
-		text := fmt.Sprint(s.Secret.Key()[0])
+		text := strconv.Itoa(int(s.Secret.Key()[0]))
 		if !s.ExpiresAt.IsZero() {
 			text += "@" + s.ExpiresAt.Sub(start).String()
 		}
