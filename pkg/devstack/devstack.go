@@ -15,8 +15,8 @@ import (
 // Config says what to start. Its zero value is a pair of throw-away servers
 // that are fast and forget everything.
 type Config struct {
-	// Dir is the folder to work in; a new one under the system's temporary
-	// folder when empty. Without Keep, each Start uses a fresh folder inside.
+	// Dir is the folder to work in. Without Keep, each Start uses a fresh folder
+	// inside, and the system's temporary folder when Dir is empty.
 	//
 	// PostgreSQL refuses to run as root. For root it runs as another user, and
 	// where that user cannot reach Dir its data lie under /tmp instead.

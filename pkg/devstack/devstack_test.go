@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -193,4 +194,17 @@ func client(t *testing.T, url string) *redis.Client {
 	c := redis.NewClient(opts)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+func TestStart_saysWhyAServerDoesNotStart(t *testing.T) {
+	t.Parallel()
+	_, err := devstack.Start(testContext(t), devstack.Config{
+		Dir: openDir(t), PostgresSettings: map[string]string{"max_connections": "many"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "max_connections") {
+		t.Errorf("Start() = %v, want the server's own words", err)
+	}
+	if _, err := devstack.Start(testContext(t), devstack.Config{Keep: true}); err == nil {
+		t.Error("Start() kept data in no folder")
+	}
 }

@@ -20,29 +20,47 @@ type folder struct {
 
 // claimFolder takes dir itself (keep) or a fresh folder inside it.
 func claimFolder(dir string, keep bool) (*folder, error) {
-	if dir == "" {
-		dir = tempRoot()
-	} else if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // holds no secret: those have files of their own
-		return nil, fmt.Errorf("making folder for servers: %w", err)
+	var err error
+	switch {
+	case keep && dir == "":
+		return nil, errors.New("servers whose data are kept need a folder")
+	case keep:
+		dir, err = madeFolder(dir)
+	default:
+		dir, err = freshFolder(dir)
 	}
-	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("finding folder for servers: %w", err)
-	}
-	if !keep {
-		removeOrphans(dir)
-		if dir, err = os.MkdirTemp(dir, "devstack-"); err != nil {
-			return nil, fmt.Errorf("making folder for servers: %w", err)
-		}
-	}
-	if err := os.Chmod(dir, folderMode); err != nil && !keep {
-		return nil, fmt.Errorf("opening folder for servers: %w", err)
+		return nil, fmt.Errorf("making folder for servers: %w", err)
 	}
 	lock, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &folder{path: dir, keep: keep, lock: lock}, nil
+}
+
+func madeFolder(dir string) (string, error) {
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+func freshFolder(parent string) (string, error) {
+	if parent == "" {
+		parent = tempRoot()
+	} else {
+		var err error
+		if parent, err = madeFolder(parent); err != nil {
+			return "", err
+		}
+		removeOrphans(parent)
+	}
+	dir, err := os.MkdirTemp(parent, "devstack-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, folderMode)
 }
 
 func lockFolder(dir string) (*os.File, error) {

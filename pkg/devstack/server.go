@@ -7,13 +7,18 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
-// startAttempts covers a port lost between choosing and using it, and a killed
-// PostgreSQL whose last backends still hold its shared memory.
-const startAttempts = 5
+// startAttempts and retryAfter, doubled each time, give a predecessor three
+// seconds to be gone.
+const (
+	startAttempts = 5
+	retryAfter    = 200 * time.Millisecond
+)
 
 // server is what PostgreSQL and Redis have in common: one process at a time
 // on a port that stays. Safe for concurrent use.
@@ -33,14 +38,32 @@ func (s *server) start(ctx context.Context, command func() *exec.Cmd, ping func(
 	if s.pid() != 0 {
 		return fmt.Errorf("%s runs already", s.name)
 	}
-	err := errExited
-	for attempt := 0; attempt < startAttempts && errors.Is(err, errExited) && ctx.Err() == nil; attempt++ {
-		err = s.startOnce(ctx, command, ping)
+	err := s.startOnce(ctx, command, ping)
+	for wait, n := retryAfter, 1; errors.Is(err, errExited) && s.inTheWay() && n < startAttempts; wait, n = 2*wait, n+1 {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+			err = s.startOnce(ctx, command, ping)
+		}
 	}
 	if errors.Is(err, errExited) {
 		return fmt.Errorf("starting %s: %w; its log %s ends with:\n%s", s.name, err, s.log, logTail(s.log))
 	}
 	return err
+}
+
+// inTheWay tells whether the log says that something held what the server
+// needs: its port, lost between choosing and using it, or its data, which a
+// predecessor that was killed has not quite let go.
+func (s *server) inTheWay() bool {
+	tail := logTail(s.log)
+	for _, sign := range []string{"Address already in use", `lock file "postmaster.pid" already exists`, "is still in use"} {
+		if strings.Contains(tail, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *server) startOnce(ctx context.Context, command func() *exec.Cmd, ping func(context.Context) error) error {
