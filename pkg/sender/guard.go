@@ -1,0 +1,121 @@
+package sender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// azureHost is an inside address of one cloud that looks public: its virtual
+// machines' agent, DNS and health probes answer there.
+var azureHost = netip.MustParseAddr("168.63.129.16")
+
+// guard decides which addresses may be connected to. It is asked by the dialer
+// about the concrete address, after resolution and before the first packet, so
+// no spelling, name, alias or change of mind of a DNS server gets around it (I6).
+//
+// Two lists by two hands have to agree that an address is public: that of a
+// maintained library, and that of the domain, which webhooks are registered by.
+type guard struct {
+	allowed []netip.Prefix
+	public  *ssrf.Guardian
+	own     ownAddresses
+}
+
+func newGuard(allowed []netip.Prefix) (*guard, error) {
+	g := &guard{public: ssrf.New(ssrf.WithAnyPort())}
+	for _, network := range allowed {
+		if !network.IsValid() || network.Addr().Is4In6() {
+			return nil, fmt.Errorf("allowed network %s is not a valid IPv4 or IPv6 prefix", network)
+		}
+		g.allowed = append(g.allowed, network.Masked())
+	}
+	if err := g.own.refresh(time.Now()); err != nil {
+		return nil, fmt.Errorf("listing this host's addresses: %w", err)
+	}
+	return g, nil
+}
+
+// blockedError is a refusal to connect.
+type blockedError struct{ text string }
+
+func (e *blockedError) Error() string { return e.text }
+
+// control is for net.Dialer.ControlContext.
+func (g *guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	target, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return &blockedError{"the address cannot be checked"}
+	}
+	if webhook.ForbiddenPort(int(target.Port())) {
+		return &blockedError{fmt.Sprintf("port %d belongs to another protocol", target.Port())}
+	}
+	addr := target.Addr().Unmap()
+	if !g.reachable(addr) {
+		return &blockedError{fmt.Sprintf("address %s is not public", addr)}
+	}
+	return nil
+}
+
+// reachable takes an unmapped address.
+func (g *guard) reachable(addr netip.Addr) bool {
+	if addr.Zone() != "" {
+		return false
+	}
+	for _, network := range g.allowed {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return webhook.PublicAddress(addr) && g.public.SafeAddr(addr) == nil &&
+		addr != azureHost && !g.own.contain(addr, time.Now())
+}
+
+// ownAddresses are those of this host's interfaces: behind a public one may be
+// services that trust local callers.
+type ownAddresses struct {
+	mu    sync.Mutex
+	asOf  time.Time
+	addrs map[netip.Addr]bool
+}
+
+// ownAddressesAge is how old the list may get: interfaces come and go.
+const ownAddressesAge = 10 * time.Second
+
+func (o *ownAddresses) contain(addr netip.Addr, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.asOf) > ownAddressesAge {
+		_ = o.refresh(now) // the last list is better than none
+	}
+	return o.addrs[addr]
+}
+
+func (o *ownAddresses) refresh(now time.Time) error {
+	o.asOf = now
+	listed, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
+	}
+	addrs := make(map[netip.Addr]bool, len(listed))
+	for _, a := range listed {
+		network, ok := a.(*net.IPNet)
+		if !ok {
+			return errors.New("an interface address is not an IP network")
+		}
+		if addr, ok := netip.AddrFromSlice(network.IP); ok {
+			addrs[addr.Unmap()] = true
+		}
+	}
+	o.addrs = addrs
+	return nil
+}
