@@ -1,0 +1,181 @@
+package httpapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/graph-gophers/graphql-go"
+	gqlerrors "github.com/graph-gophers/graphql-go/errors"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+)
+
+// The values of extensions.code that this package answers with or acts upon.
+const (
+	codeUnauthenticated = "UNAUTHENTICATED"
+	codeForbidden       = "FORBIDDEN"
+	codeBadUserInput    = "BAD_USER_INPUT"
+	codeLimitExceeded   = "LIMIT_EXCEEDED"
+	codeUnavailable     = "UNAVAILABLE"
+	codeInternal        = "INTERNAL"
+)
+
+const (
+	// maxErrors bounds an answer: a document can be wrong in a thousand places.
+	maxErrors = 50
+	// minGzipBytes is where compressing begins to be worth a packet.
+	minGzipBytes = 4 << 10
+)
+
+// answer is a GraphQL response on its way out.
+type answer struct {
+	// status is set when the request was refused for its HTTP; 0 means that the
+	// GraphQL response decides.
+	status    int
+	mediaType string
+	header    http.Header
+	response  *graphql.Response
+}
+
+func refuse(status int, code, message string) answer {
+	return answer{
+		status:    status,
+		mediaType: mediaTypeJSON,
+		header:    http.Header{},
+		response:  &graphql.Response{Errors: []*gqlerrors.QueryError{coded(code, message)}},
+	}
+}
+
+func (a answer) as(mediaType string) answer {
+	a.mediaType = mediaType
+	return a
+}
+
+// outcome is "ok" or the code of the answer's first error.
+func (a answer) outcome() string {
+	if len(a.response.Errors) == 0 {
+		return outcomeOK
+	}
+	code, _ := a.response.Errors[0].Extensions["code"].(string)
+	return code
+}
+
+// httpStatus follows the specification: under application/json a request that
+// could be read is answered with 200 whatever it asked for; under the GraphQL
+// media type a response without data has a status of its own. In both a fault
+// of ours is one that load balancers and clients' retries can see.
+func (a answer) httpStatus() int {
+	switch code := a.outcome(); {
+	case a.status != 0:
+		return a.status
+	case len(a.response.Data) > 0:
+		return http.StatusOK
+	case code == codeUnavailable:
+		return http.StatusServiceUnavailable
+	case code == codeInternal:
+		return http.StatusInternalServerError
+	case a.mediaType == mediaTypeJSON:
+		return http.StatusOK
+	default:
+		return http.StatusBadRequest
+	}
+}
+
+func (a answer) write(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	h.Set("Content-Type", a.mediaType+"; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Accept, Accept-Encoding, Authorization")
+	body := a.body()
+	if len(body) >= minGzipBytes && acceptsGzip(r) {
+		h.Set("Content-Encoding", "gzip")
+		w.WriteHeader(a.httpStatus())
+		compressor, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
+		_, _ = compressor.Write(body)
+		_ = compressor.Close()
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.httpStatus())
+	_, _ = w.Write(body) // the caller who has hung up misses nothing
+}
+
+// body takes data as it is: the executor has written it, and checking it again
+// costs as much as writing it did.
+func (a answer) body() []byte {
+	var out bytes.Buffer
+	out.Grow(len(a.response.Data) + 64)
+	out.WriteByte('{')
+	write := func(name string, value any) {
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		out.WriteString(`"` + name + `":`)
+		encoder := json.NewEncoder(&out)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(value); err != nil {
+			out.WriteString("null")
+			return
+		}
+		out.Truncate(out.Len() - 1) // the encoder's newline
+	}
+	if len(a.response.Errors) > 0 {
+		write("errors", a.response.Errors)
+	}
+	if len(a.response.Data) > 0 {
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		out.WriteString(`"data":`)
+		out.Write(a.response.Data)
+	}
+	if len(a.response.Extensions) > 0 {
+		write("extensions", a.response.Extensions)
+	}
+	out.WriteByte('}')
+	return out.Bytes()
+}
+
+func acceptsGzip(r *http.Request) bool {
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		name, parameters, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			return strings.ReplaceAll(parameters, " ", "") != "q=0"
+		}
+	}
+	return false
+}
+
+// vet bounds the errors of an executor and hides those that nobody has
+// classified, but for what is wrong with the request itself.
+func (g *graphQL) vet(ctx context.Context, response *graphql.Response) *graphql.Response {
+	if len(response.Errors) > maxErrors {
+		response.Errors = response.Errors[:maxErrors]
+	}
+	for _, e := range response.Errors {
+		if _, classified := e.Extensions["code"].(string); classified {
+			continue
+		}
+		if len(response.Data) == 0 && ctx.Err() == nil {
+			e.Message, e.Extensions = shortened(e.Message), map[string]any{"code": codeBadUserInput}
+			continue
+		}
+		code, message := codeInternal, "internal error"
+		if ctx.Err() != nil {
+			code, message = codeUnavailable, "temporarily unavailable, try again"
+		}
+		g.config.Log.ErrorContext(ctx, "executing an operation", obs.Err(e), slog.String("code", code))
+		e.Message = message
+		e.Extensions = map[string]any{"code": code, "requestId": obs.RequestID(ctx)}
+	}
+	return response
+}

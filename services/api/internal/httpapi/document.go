@@ -1,0 +1,125 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+
+	gqlerrors "github.com/graph-gophers/graphql-go/errors"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
+)
+
+// The limits of a document, checked before anybody validates it: validation
+// costs the square of what it is given.
+const (
+	maxQueryBytes   = 16 << 10
+	maxSelections   = 2_000
+	maxAliases      = 50
+	maxMessageBytes = 500
+)
+
+// The kinds of operation, as metrics and logs name them.
+const (
+	kindQuery    = "query"
+	kindMutation = "mutation"
+)
+
+// operation is what has to be known of a document before it is executed.
+type operation struct {
+	name string // empty for an anonymous one
+	kind string
+}
+
+// inspect parses a document to find the operation that will run. The executor
+// parses again, for itself; it has no way to say what a document is about.
+func inspect(query, operationName string) (operation, *gqlerrors.QueryError) {
+	if len(query) > maxQueryBytes {
+		return operation{}, limitExceeded("query must have at most %d bytes", maxQueryBytes)
+	}
+	document, err := parser.ParseQuery(&ast.Source{Input: query})
+	if err != nil {
+		return operation{}, syntaxError(err)
+	}
+	if problem := checkSize(document); problem != nil {
+		return operation{}, problem
+	}
+	var chosen *ast.OperationDefinition
+	switch {
+	case operationName != "":
+		chosen = document.Operations.ForName(operationName)
+	case len(document.Operations) == 1:
+		chosen = document.Operations[0]
+	}
+	switch {
+	case chosen == nil:
+		return operation{}, invalid("operationName must name one of the query's operations")
+	case chosen.Operation == ast.Subscription:
+		return operation{}, invalid("subscriptions are not offered")
+	}
+	return operation{name: chosen.Name, kind: string(chosen.Operation)}, nil
+}
+
+func checkSize(document *ast.QueryDocument) *gqlerrors.QueryError {
+	var size documentSize
+	for _, o := range document.Operations {
+		size.add(o.SelectionSet)
+	}
+	for _, f := range document.Fragments {
+		size.add(f.SelectionSet)
+	}
+	switch {
+	case size.aliases > maxAliases:
+		return limitExceeded("query must have at most %d aliases", maxAliases)
+	case size.selections > maxSelections:
+		return limitExceeded("query must have at most %d selections", maxSelections)
+	}
+	return nil
+}
+
+type documentSize struct{ selections, aliases int }
+
+func (s *documentSize) add(selections ast.SelectionSet) {
+	s.selections += len(selections)
+	for _, selection := range selections {
+		switch selection := selection.(type) {
+		case *ast.Field:
+			if selection.Alias != selection.Name {
+				s.aliases++
+			}
+			s.add(selection.SelectionSet)
+		case *ast.InlineFragment:
+			s.add(selection.SelectionSet)
+		}
+	}
+}
+
+func syntaxError(err error) *gqlerrors.QueryError {
+	out := invalid("query must be well-formed")
+	var fault *gqlerror.Error
+	if !errors.As(err, &fault) {
+		return out
+	}
+	out.Message = shortened("query must be well-formed: " + fault.Message)
+	for _, l := range fault.Locations {
+		out.Locations = append(out.Locations, gqlerrors.Location{Line: l.Line, Column: l.Column})
+	}
+	return out
+}
+
+func shortened(message string) string {
+	if len(message) <= maxMessageBytes {
+		return message
+	}
+	return message[:maxMessageBytes] + "..."
+}
+
+func limitExceeded(rule string, limit int) *gqlerrors.QueryError {
+	return coded(codeLimitExceeded, fmt.Sprintf(rule, limit))
+}
+
+func invalid(rule string) *gqlerrors.QueryError { return coded(codeBadUserInput, rule) }
+
+func coded(code, message string) *gqlerrors.QueryError {
+	return &gqlerrors.QueryError{Message: message, Extensions: map[string]any{"code": code}}
+}
