@@ -112,10 +112,10 @@ func (b *manageBundle) settle(t testing.TB, id webhook.DeliveryID, status webhoo
 	}
 }
 
-func wantKind(t testing.TB, what string, err error, kind error) {
+func wantKind(t testing.TB, what string, err error, kind *webhook.Error) {
 	t.Helper()
 	if !errors.Is(err, kind) {
-		t.Errorf("%s: %v, want kind %d", what, err, kind.(*webhook.Error).Kind) //nolint:errorlint,forcetypeassert // a sentinel
+		t.Errorf("%s: %v, want kind %d", what, err, kind.Kind)
 	}
 }
 
