@@ -2,9 +2,7 @@ package sender
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +17,14 @@ const ownHeaders = 9
 // build makes the request and the record of its headers. A fault is a readable
 // reason why there can be no request.
 func (s *Sender) build(ctx context.Context, r Request, now time.Time) (*http.Request, []webhook.Field, string) {
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+	// A strings.Reader, which net/http knows: the body goes out with the headers
+	// in one write, and again (GetBody) when a kept connection turns out to be
+	// closed before a byte was written.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, strings.NewReader(r.Body))
+	if err != nil || req.URL.Host == "" || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return nil, nil, "the webhook's URL is not a valid http or https URL"
 	}
-	if u.User != nil {
+	if req.URL.User != nil {
 		return nil, nil, "the webhook's URL contains credentials"
 	}
 	keys := liveKeys(r.Secrets, now)
@@ -44,18 +45,8 @@ func (s *Sender) build(ctx context.Context, r Request, now time.Time) (*http.Req
 	h.add("Crm-Attempt", strconv.Itoa(r.Attempt))
 	h.add("Crm-Event-Type", r.EventType.String())
 	h.add("traceparent", childSpan(r.TraceParent))
-
-	req := &http.Request{
-		Method:        http.MethodPost,
-		URL:           u,
-		Header:        h.sent,
-		Body:          newPayload(r.Body),
-		ContentLength: int64(len(r.Body)),
-		// Lets the transport move to a fresh connection when a kept one turns out to
-		// be closed before a byte was written.
-		GetBody: func() (io.ReadCloser, error) { return newPayload(r.Body), nil },
-	}
-	return req.WithContext(ctx), h.recorded, ""
+	req.Header = h.sent
+	return req, h.recorded, ""
 }
 
 func liveKeys(secrets []webhook.SigningSecret, now time.Time) [][]byte {
@@ -116,14 +107,3 @@ func wireName(name string) string {
 		return name
 	}
 }
-
-// payload is a strings.Reader with a Close.
-type payload struct{ strings.Reader }
-
-func newPayload(s string) *payload {
-	p := new(payload)
-	p.Reset(s)
-	return p
-}
-
-func (*payload) Close() error { return nil }
