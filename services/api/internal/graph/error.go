@@ -1,0 +1,190 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/graph-gophers/graphql-go"
+	gqlerrors "github.com/graph-gophers/graphql-go/errors"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// The values of extensions.code.
+const (
+	codeUnauthenticated = "UNAUTHENTICATED"
+	codeForbidden       = "FORBIDDEN"
+	codeBadUserInput    = "BAD_USER_INPUT"
+	codeLimitExceeded   = "LIMIT_EXCEEDED"
+	codeUnavailable     = "UNAVAILABLE"
+	codeInternal        = "INTERNAL"
+)
+
+const (
+	// maxErrors bounds an answer: a document can be wrong in a thousand places.
+	maxErrors = 20
+	// maxMessageBytes bounds what a message repeats of the request.
+	maxMessageBytes = 500
+
+	internalMessage    = "internal error"
+	unavailableMessage = "temporarily unavailable, try again"
+)
+
+// apiError is a top-level error with its code.
+type apiError struct {
+	code      string
+	message   string
+	requestID string // of INTERNAL errors
+}
+
+func (e *apiError) Error() string { return e.message }
+
+// Extensions is what the answer's error carries beside its message.
+func (e *apiError) Extensions() map[string]any {
+	out := map[string]any{"code": e.code}
+	if e.requestID != "" {
+		out["requestId"] = e.requestID
+	}
+	return out
+}
+
+// errorMapper turns errors into what callers see and logs what they must not see.
+type errorMapper struct{ log *slog.Logger }
+
+// fail returns err as a top-level error. It is the one place that decides which
+// text leaves the service, and the one that logs the rest, once.
+func (m errorMapper) fail(ctx context.Context, err error) error {
+	var mapped *apiError
+	if errors.As(err, &mapped) {
+		return mapped // the library looks at the outermost error only
+	}
+	if faults := webhook.Faults(err); len(faults) > 0 {
+		return m.failFault(ctx, faults[0])
+	}
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+		return m.unavailable(ctx, err)
+	}
+	m.log.ErrorContext(ctx, "answering a request", obs.Err(err))
+	return internal(ctx)
+}
+
+// check is fail for an error that may be nil.
+func (m errorMapper) check(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return m.fail(ctx, err)
+}
+
+func (m errorMapper) failFault(ctx context.Context, fault *webhook.Error) error {
+	switch fault.Kind {
+	case webhook.KindUnavailable:
+		return m.unavailable(ctx, fault.Cause)
+	case webhook.KindLimitExceeded:
+		return &apiError{code: codeLimitExceeded, message: fault.Error()}
+	default:
+		return &apiError{code: codeBadUserInput, message: fault.Error()}
+	}
+}
+
+func (m errorMapper) unavailable(ctx context.Context, cause error) error {
+	if !errors.Is(ctx.Err(), context.Canceled) { // the caller who hung up is no trouble of ours
+		m.log.WarnContext(ctx, "a request could not be answered now", obs.Err(cause))
+	}
+	return &apiError{code: codeUnavailable, message: unavailableMessage}
+}
+
+func internal(ctx context.Context) *apiError {
+	return &apiError{code: codeInternal, message: internalMessage, requestID: obs.RequestID(ctx)}
+}
+
+// userError is the type UserError.
+type userError struct {
+	Message string
+	Field   *[]string
+	Code    string
+}
+
+// mend returns err as userErrors when the caller can mend all of it, and as a
+// top-level error otherwise. A fault of the input is put below prefix; one about
+// the thing that the operation names already has its whole path.
+func (m errorMapper) mend(ctx context.Context, err error, prefix ...string) ([]userError, error) {
+	faults := webhook.Faults(err)
+	out := make([]userError, 0, len(faults))
+	for _, fault := range faults {
+		code := errorCode(fault.Kind)
+		if code == "" {
+			return nil, m.fail(ctx, fault)
+		}
+		if len(fault.Field) > 0 && !slices.Equal(fault.Field, []string{"id"}) {
+			fault = fault.Under(prefix...)
+		}
+		shown := userError{Message: fault.Error(), Code: code}
+		if len(fault.Field) > 0 {
+			shown.Field = &fault.Field
+		}
+		out = append(out, shown)
+	}
+	if len(out) == 0 {
+		return nil, m.fail(ctx, err)
+	}
+	return out, nil
+}
+
+// errorCode is the enum ErrorCode; empty for what no caller can mend.
+func errorCode(kind webhook.Kind) string {
+	switch kind {
+	case webhook.KindInvalid:
+		return "INVALID"
+	case webhook.KindNotFound:
+		return "NOT_FOUND"
+	case webhook.KindConflict:
+		return "CONFLICT"
+	case webhook.KindLimitExceeded:
+		return "LIMIT_EXCEEDED"
+	default:
+		return ""
+	}
+}
+
+// finish gives every error of an answer a code and bounds them. What the library
+// found itself has none yet.
+func (m errorMapper) finish(ctx context.Context, resp *graphql.Response) {
+	if len(resp.Errors) > maxErrors {
+		resp.Errors = resp.Errors[:maxErrors]
+	}
+	for _, e := range resp.Errors {
+		if _, coded := e.Extensions["code"]; coded {
+			continue
+		}
+		mapped := m.classify(ctx, e)
+		e.Message, e.Extensions = mapped.message, mapped.Extensions()
+	}
+}
+
+func (m errorMapper) classify(ctx context.Context, e *gqlerrors.QueryError) *apiError {
+	var mapped *apiError
+	switch {
+	case ctx.Err() != nil, errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
+		return &apiError{code: codeUnavailable, message: unavailableMessage}
+	case e.Rule == "MaxDepthExceeded", e.Rule == "OverlapValidationLimitExceeded", errors.Is(e.Err, graphql.ErrTooManySelections):
+		return &apiError{code: codeLimitExceeded, message: shortened(e.Message)}
+	case e.Rule != "", e.Path == nil: // found before a resolver ran
+		return &apiError{code: codeBadUserInput, message: shortened(e.Message)}
+	case errors.As(m.fail(ctx, e), &mapped): // null where the schema promises a value
+		return mapped
+	default:
+		return internal(ctx)
+	}
+}
+
+func shortened(message string) string {
+	if len(message) <= maxMessageBytes {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessageBytes], "") + "..."
+}
