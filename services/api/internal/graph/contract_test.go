@@ -105,7 +105,7 @@ func parse(t *testing.T, sdl string) *ast.Schema {
 	if err != nil {
 		t.Fatalf("parsing SDL: %v", err)
 	}
-	return s.ASTSchema()
+	return s.AST()
 }
 
 // facts lists a schema by path: Type, Type.field, Type.field(argument), Enum.VALUE.

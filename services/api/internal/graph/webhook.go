@@ -1,0 +1,251 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// maxSearchBytes bounds what is searched for: no name or URL is longer.
+const maxSearchBytes = 2048
+
+// WebhookReader reads the webhooks of a tenant. What does not exist, or belongs
+// to another tenant, is webhook.ErrNotFound, or missing from a map.
+type WebhookReader interface {
+	Webhook(ctx context.Context, tenant webhook.TenantID, id webhook.WebhookID) (webhook.Webhook, error)
+	WebhooksByID(ctx context.Context, tenant webhook.TenantID, ids []webhook.WebhookID) (map[webhook.WebhookID]webhook.Webhook, error)
+	Webhooks(ctx context.Context, tenant webhook.TenantID, filter webhook.WebhookFilter, page webhook.Page[webhook.WebhookID]) (webhook.Slice[webhook.Webhook], error)
+	CountWebhooks(ctx context.Context, tenant webhook.TenantID, filter webhook.WebhookFilter) (int, error)
+}
+
+// webhookConfig is the type WebhookConfig.
+type webhookConfig struct {
+	api  *api
+	hook webhook.Webhook
+
+	ID               identifier
+	Name             string
+	Description      *string
+	URL              string
+	Events           []string
+	EventPatterns    []string
+	Headers          []webhook.Field
+	Status           string
+	StatusReason     *string
+	MaxAttempts      int32
+	TimeoutMs        int32
+	InitialBackoffMs int32
+	APIVersion       string
+	CreatedBy        string
+	CreatedAt        timestamp
+	UpdatedAt        timestamp
+}
+
+func (a *api) showWebhook(w webhook.Webhook) *webhookConfig {
+	return &webhookConfig{
+		api:              a,
+		hook:             w,
+		ID:               identifierOf(w.ID),
+		Name:             w.Name,
+		Description:      orNull(w.Description),
+		URL:              w.URL,
+		Events:           eventNames(w.Events),
+		EventPatterns:    patternTexts(w.Patterns),
+		Headers:          maskedHeaders(w.Headers),
+		Status:           enumOf(w.Status),
+		StatusReason:     orNull(w.StatusReason),
+		MaxAttempts:      count(w.Policy.MaxAttempts),
+		TimeoutMs:        wholeMilliseconds(w.Policy.Timeout),
+		InitialBackoffMs: wholeMilliseconds(w.Policy.InitialBackoff),
+		APIVersion:       w.APIVersion,
+		CreatedBy:        w.CreatedBy,
+		CreatedAt:        timestamp{w.CreatedAt},
+		UpdatedAt:        timestamp{w.UpdatedAt},
+	}
+}
+
+func (a *api) showWebhooks(hooks []webhook.Webhook) []*webhookConfig {
+	out := make([]*webhookConfig, len(hooks))
+	for i, w := range hooks {
+		out[i] = a.showWebhook(w)
+	}
+	return out
+}
+
+// Deliveries lists the webhook's deliveries.
+func (w *webhookConfig) Deliveries(ctx context.Context, args struct {
+	Filter *deliveryFilter
+	First  *integer
+	After  *text
+}) (*deliveryConnection, error) {
+	principal, err := enter(ctx, opNestedDeliveries)
+	if err != nil {
+		return nil, err
+	}
+	if err := spend(ctx, statementCost); err != nil {
+		return nil, w.api.fail(ctx, err)
+	}
+	return w.api.deliveries(ctx, principal.Tenant, &w.hook.ID, args.Filter, pageArgs{First: args.First, After: args.After})
+}
+
+// Stats counts the webhook's deliveries.
+func (w *webhookConfig) Stats(ctx context.Context, args periodArgs) (stats, error) {
+	principal, err := enter(ctx, opNestedStats)
+	if err != nil {
+		return stats{}, err
+	}
+	return w.api.stats(ctx, principal.Tenant, &w.hook.ID, args)
+}
+
+// Webhook answers one webhook, null when the tenant has none of this id.
+func (q *query) Webhook(ctx context.Context, args struct{ ID identifier }) (*webhookConfig, error) {
+	principal, err := enter(ctx, opWebhook)
+	if err != nil {
+		return nil, err
+	}
+	id, ok := parsed(args.ID, webhook.ParseWebhookID)
+	if !ok {
+		return nil, nil
+	}
+	w, err := q.Management.Webhook(ctx, principal.Tenant, id)
+	switch {
+	case errors.Is(err, webhook.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, q.fail(ctx, err)
+	}
+	return q.showWebhook(w), nil
+}
+
+// webhookConnection is the type WebhookConfigConnection.
+type webhookConnection = connection[webhook.Webhook, *webhookConfig]
+
+// webhookFilter is the input WebhookFilterInput.
+type webhookFilter struct {
+	Status *[]string
+	Event  *string
+	Search *text
+}
+
+func (f *webhookFilter) parse() (webhook.WebhookFilter, error) {
+	var out webhook.WebhookFilter
+	if f == nil {
+		return out, nil
+	}
+	for _, status := range listOf(f.Status) {
+		out.Statuses = append(out.Statuses, webhook.Status(strings.ToLower(status)))
+	}
+	if f.Event != nil {
+		eventType, err := eventTypeOf("filter.event", *f.Event)
+		if err != nil {
+			return out, err
+		}
+		out.Event = eventType
+	}
+	if f.Search != nil {
+		out.Search = string(*f.Search)
+	}
+	if len(out.Search) > maxSearchBytes || strings.ContainsFunc(out.Search, unicode.IsControl) {
+		return out, webhook.Invalid("filter.search", fmt.Sprintf("must have at most %d bytes and no control characters", maxSearchBytes))
+	}
+	return out, nil
+}
+
+// Webhooks lists the tenant's webhooks.
+func (q *query) Webhooks(ctx context.Context, args struct {
+	Filter *webhookFilter
+	pageArgs
+}) (*webhookConnection, error) {
+	principal, err := enter(ctx, opWebhooks)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := args.Filter.parse()
+	if err != nil {
+		return nil, q.fail(ctx, err)
+	}
+	page, err := pageOf(args.pageArgs, webhook.ParseWebhookID)
+	if err != nil {
+		return nil, q.fail(ctx, err)
+	}
+	if err := spend(ctx, page.Limit); err != nil {
+		return nil, q.fail(ctx, err)
+	}
+	return &webhookConnection{
+		read: func(ctx context.Context) (webhook.Slice[webhook.Webhook], error) {
+			slice, err := q.Management.Webhooks(ctx, principal.Tenant, filter, page)
+			return slice, q.check(ctx, err)
+		},
+		count: func(ctx context.Context) (int, error) {
+			n, err := q.Management.CountWebhooks(ctx, principal.Tenant, filter)
+			return n, q.check(ctx, err)
+		},
+		show: q.showWebhooks,
+		id:   func(w webhook.Webhook) fmt.Stringer { return w.ID },
+	}, nil
+}
+
+// eventNames returns the names of types that the schema has.
+func eventNames(types []webhook.EventType) []string {
+	out := make([]string, 0, len(types))
+	for _, t := range types {
+		if entry, ok := webhook.LookupType(t); ok {
+			out = append(out, entry.Enum)
+		}
+	}
+	return out
+}
+
+// eventTypeOf finds a type by its name in the schema.
+func eventTypeOf(field, name string) (webhook.EventType, error) {
+	entry, ok := webhook.LookupEnum(name)
+	if !ok {
+		return webhook.EventType{}, webhook.Invalid(field, "must be a built-in event type")
+	}
+	return entry.Type, nil
+}
+
+func patternTexts(patterns []webhook.Pattern) []string {
+	out := make([]string, len(patterns))
+	for i, p := range patterns {
+		out[i] = p.String()
+	}
+	return out
+}
+
+func maskedHeaders(headers []webhook.Header) []webhook.Field {
+	out := make([]webhook.Field, len(headers))
+	for i, h := range headers {
+		out[i] = webhook.MaskHeader(h)
+	}
+	return out
+}
+
+// enumOf spells a domain constant as the schema does.
+func enumOf[T ~string](value T) string { return strings.ToUpper(string(value)) }
+
+// orNull returns nil, which is null, for the empty text.
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func listOf[T any](list *[]T) []T {
+	if list == nil {
+		return nil
+	}
+	return *list
+}
+
+// count fits a number into an Int.
+func count(n int) int32 { return int32(min(n, math.MaxInt32)) } //nolint:gosec // bounded, and not negative
+
+func wholeMilliseconds(d time.Duration) int32 { return count(int(d.Milliseconds())) }
