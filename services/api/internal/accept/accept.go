@@ -73,7 +73,9 @@ func New(cfg Config) *Accepter {
 			Name: "hooks_events_accepted_total", Help: "Events committed.",
 		}),
 	}
-	cfg.Registry.MustRegister(a.group, a.events)
+	cfg.Registry.MustRegister(a.group, a.events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hooks_accept_waiting", Help: "Submissions that wait for a commit.",
+	}, func() float64 { return float64(a.Waiting()) }))
 	return a
 }
 
@@ -265,3 +267,6 @@ func (a *Accepter) commit(ctx context.Context, group []*request) {
 		}
 	}
 }
+
+// Waiting is how many submissions wait for a commit.
+func (a *Accepter) Waiting() int { return len(a.waiting) }
