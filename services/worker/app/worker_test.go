@@ -30,7 +30,7 @@ const tenant = webhook.TenantID("acme")
 
 // bundle is a system without its api: stores, a doorbell, a receiver.
 type bundle struct {
-	t        *testing.T
+	t        testing.TB
 	config   env.Worker
 	db       *sqlx.DB
 	redis    redis.UniversalClient
@@ -40,7 +40,7 @@ type bundle struct {
 	receiver *receiver
 }
 
-func setup(t *testing.T) *bundle {
+func setup(t testing.TB) *bundle {
 	t.Helper()
 	var key [32]byte
 	_, _ = rand.Read(key[:])
@@ -93,7 +93,7 @@ func (b *bundle) worker() (stop func()) {
 	return b.background(w.Run)
 }
 
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) { l.t.Logf("worker: %s", p); return len(p), nil }
 
@@ -120,7 +120,7 @@ func (b *bundle) webhook(change func(*webhook.Webhook)) webhook.WebhookID {
 	return w.ID
 }
 
-func pattern(t *testing.T, s string) webhook.Pattern {
+func pattern(t testing.TB, s string) webhook.Pattern {
 	t.Helper()
 	p, err := webhook.ParsePattern(s)
 	if err != nil {
@@ -190,7 +190,7 @@ type receiver struct {
 	came   chan string   // delivery ids
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newReceiver(t testing.TB) *receiver {
 	r := &receiver{bodies: map[string][]string{}, came: make(chan string, 10_000)}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
