@@ -87,7 +87,4 @@ func (c *Canary) Plant(ctx context.Context) error {
 	return PublishQueues(ctx, c.redis)
 }
 
-// PublishQueues makes every queue visible to operators; see the function.
-func (c *Canary) PublishQueues(ctx context.Context) error { return PublishQueues(ctx, c.redis) }
-
 func (q Queue) canaryKey() string { return "hooks:canary:{" + string(q) + "}" }

@@ -37,7 +37,6 @@ type Doorbell interface{ Ring(owed []webhook.Owed) }
 type Canary interface {
 	Check(ctx context.Context) (lost bool, err error)
 	Plant(ctx context.Context) error
-	PublishQueues(ctx context.Context) error
 }
 
 // Sweeper removes what asynq can no longer see.
@@ -179,18 +178,16 @@ func (r *Relay) try(ctx context.Context, doing string, step func(context.Context
 // canary is planted last: dying in between means ringing twice.
 func (r *Relay) checkRedis(ctx context.Context) error {
 	lost, err := r.cfg.Canary.Check(ctx)
-	if err != nil || !lost {
+	if err != nil {
 		return err
 	}
-	r.lost.Inc()
-	r.cfg.Log.WarnContext(ctx, "relay: Redis has no memory of its tasks, ringing for everything unclaimed")
-	if err := r.cfg.Canary.PublishQueues(ctx); err != nil {
-		return err
-	}
-	started := time.Now()
-	age := func() time.Duration { return time.Since(started) }
-	if err := r.ring(ctx, age, false); err != nil {
-		return err
+	if lost {
+		r.lost.Inc()
+		r.cfg.Log.InfoContext(ctx, "relay: Redis is new or has forgotten, ringing for everything unclaimed")
+		started := time.Now()
+		if err := r.ring(ctx, func() time.Duration { return time.Since(started) }, false); err != nil {
+			return err
+		}
 	}
 	return r.cfg.Canary.Plant(ctx)
 }
