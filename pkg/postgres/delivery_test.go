@@ -147,6 +147,7 @@ func TestDeliveries_filters(t *testing.T) {
 		"webhook":          {webhook.DeliveryFilter{Webhook: &second}, c},
 		"status":           {webhook.DeliveryFilter{Statuses: []webhook.DeliveryStatus{webhook.Failed, webhook.Pending}}, a[3:]},
 		"types":            {webhook.DeliveryFilter{Events: []webhook.EventType{created, deleted}}, []webhook.DeliveryID{c[0], a[0], a[1], a[3]}},
+		"rare and old":     {webhook.DeliveryFilter{Statuses: []webhook.DeliveryStatus{webhook.Failed}, CreatedBefore: start.AddDate(0, 1, 0)}, a[3:]},
 		"type and webhook": {webhook.DeliveryFilter{Events: []webhook.EventType{created}, Webhook: &first}, []webhook.DeliveryID{a[1], a[3]}},
 		"event":            {webhook.DeliveryFilter{Event: &third.EventID}, a[1:2]},
 		"from a time on":   {webhook.DeliveryFilter{CreatedAfter: start.Add(time.Millisecond)}, []webhook.DeliveryID{c[0], a[0], a[1], a[2]}},
