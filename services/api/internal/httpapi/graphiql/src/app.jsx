@@ -2,6 +2,7 @@ import { createGraphiQLFetcher } from '@graphiql/toolkit';
 import { GraphiQL } from 'graphiql';
 import 'graphiql/style.css';
 import { createRoot } from 'react-dom/client';
+import './page.css';
 
 // Monaco's workers come from this server, like everything else.
 globalThis.MonacoEnvironment = {
@@ -18,9 +19,30 @@ if (token) {
   history.replaceState(null, '', location.pathname + location.search);
 }
 
-const defaultQuery = `# The API needs a token: paste it under "Headers" below,
-# in place of <token>, then re-fetch the schema (left, below) for the docs.
-# hooksctl token makes one for development.
+// GraphiQL's history would store the headers, and with them the token, in the
+// browser: nothing named so is written there.
+const storage = {
+  get length() {
+    return localStorage.length;
+  },
+  getItem: (key) => localStorage.getItem(key),
+  removeItem: (key) => localStorage.removeItem(key),
+  clear: () => localStorage.clear(),
+  setItem(key, value) {
+    if (key.endsWith(':headers')) return;
+    let kept = value;
+    try {
+      kept = JSON.stringify(JSON.parse(value, (name, member) => (name === 'headers' ? undefined : member)));
+    } catch {
+      // Not JSON: a query, a theme, a width.
+    }
+    localStorage.setItem(key, kept);
+  },
+};
+
+const defaultQuery = `# Paste a token under "Headers" below, in place of
+# <token>; hooksctl token makes one. Then re-fetch
+# the schema (the arrows on the left) for the docs.
 
 query WhoAmI {
   viewer {
@@ -39,6 +61,7 @@ createRoot(document.getElementById('graphiql')).render(
     defaultHeaders={JSON.stringify({ Authorization: 'Bearer <token>' }, null, 2)}
     initialHeaders={token ? JSON.stringify({ Authorization: `Bearer ${token}` }, null, 2) : undefined}
     defaultEditorToolsVisibility="headers"
+    storage={storage}
     shouldPersistHeaders={false}
     showPersistHeadersSettings={false}
   />,
