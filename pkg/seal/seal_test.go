@@ -169,13 +169,15 @@ func TestKeyring_printsNothing(t *testing.T) {
 	}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("keys", "ring", r, "outer", o)
-	all := fmt.Sprint(r, o) + string(text) + log.String()
+	var all strings.Builder
+	all.WriteString(fmt.Sprint(r, o) + string(text) + log.String())
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		all += fmt.Sprintf(format, r) + fmt.Sprintf(format, o)
+		fmt.Fprintf(&all, format, r)
+		fmt.Fprintf(&all, format, o)
 	}
 	for _, leak := range []string{"KKKK", "4b4b4b", "75 75 75", encodedKey('K')[:8]} {
-		if strings.Contains(all, leak) {
-			t.Errorf("printing shows %q in %s", leak, all)
+		if strings.Contains(all.String(), leak) {
+			t.Errorf("printing shows %q in %s", leak, all.String())
 		}
 	}
 	if fmt.Sprint(r) != "[redacted]" {

@@ -23,7 +23,7 @@ func TestSend_everyReceiver(t *testing.T) {
 			t.Parallel()
 			timeout := 10 * time.Second
 			if b.Want.Class == webhook.ClassTimeout || strings.Contains(b.Name, "stalled") {
-				timeout = 400 * time.Millisecond
+				timeout = time.Second
 			}
 			r := sendertest.New(t, b)
 			s := newSender(t, sender.Config{})

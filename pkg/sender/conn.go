@@ -54,7 +54,7 @@ func withReuseCheck(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, trace)
 }
 
-var reuseTrace = &httptrace.ClientTrace{GotConn: markReused}
+var reuseTrace = &httptrace.ClientTrace{GotConn: markReused} //nolint:gochecknoglobals // never assigned
 
 func markReused(info httptrace.GotConnInfo) {
 	if !info.Reused {

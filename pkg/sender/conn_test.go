@@ -162,13 +162,12 @@ func TestSend_keepsNoCookies(t *testing.T) {
 func TestSend_noCrossTalk(t *testing.T) {
 	t.Parallel()
 	r := sendertest.New(t, sendertest.Behaviour{Answer: func(c *sendertest.Conn) {
-		switch body := c.Request.Body; {
-		case c.Nth%7 == 0:
-			c.Write("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + body)
+		if c.Nth%7 == 0 {
+			c.Write("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + c.Request.Body)
 			c.Hangup()
-		default:
-			c.Write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + body + "\r\n0\r\n\r\n")
+			return
 		}
+		c.Write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + c.Request.Body + "\r\n0\r\n\r\n")
 	}})
 	s := newSender(t, sender.Config{})
 	var wg sync.WaitGroup

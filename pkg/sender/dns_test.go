@@ -45,7 +45,7 @@ func resolver(t *testing.T, z zone) *net.Resolver {
 
 // serveDNS speaks DNS over a stream: two bytes of length before each message.
 func serveDNS(conn net.Conn, z zone) {
-	defer conn.Close() //nolint:errcheck // a pipe
+	defer conn.Close()
 	for {
 		var size [2]byte
 		if _, err := io.ReadFull(conn, size[:]); err != nil {

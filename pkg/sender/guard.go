@@ -15,10 +15,6 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-// azureHost is an inside address of one cloud that looks public: its virtual
-// machines' agent, DNS and health probes answer there.
-var azureHost = netip.MustParseAddr("168.63.129.16")
-
 // guard decides which addresses may be connected to. It is asked by the dialer
 // about the concrete address, after resolution and before the first packet, so
 // no spelling, name, alias or change of mind of a DNS server gets around it (I6).
@@ -77,7 +73,13 @@ func (g *guard) reachable(addr netip.Addr) bool {
 		}
 	}
 	return webhook.PublicAddress(addr) && g.public.SafeAddr(addr) == nil &&
-		addr != azureHost && !g.own.contain(addr, time.Now())
+		!isCloudHost(addr) && !g.own.contain(addr, time.Now())
+}
+
+// isCloudHost knows the one address that looks public and is inside: Azure's
+// agent, DNS and health probes answer there to every virtual machine.
+func isCloudHost(addr netip.Addr) bool {
+	return addr == netip.AddrFrom4([4]byte{168, 63, 129, 16})
 }
 
 // ownAddresses are those of this host's interfaces: behind a public one may be

@@ -12,7 +12,7 @@ func pending(raw syscall.RawConn) bool {
 	err := raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		found = err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // a bare errno
+		found = err != syscall.EAGAIN && err != syscall.EINTR
 	})
 	return found || err != nil
 }

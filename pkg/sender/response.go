@@ -26,7 +26,7 @@ const (
 // means that the body ended before its end; a body that is merely too long is
 // left there, with its connection.
 func (s *Sender) read(resp *http.Response) (string, error) {
-	defer resp.Body.Close() //nolint:errcheck // nothing is lost
+	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Body == http.NoBody {
 		return "", nil // the body of a 101 is the connection itself
 	}

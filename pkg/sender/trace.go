@@ -1,6 +1,7 @@
 package sender
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"strings"
@@ -35,9 +36,7 @@ func childSpan(parent string) string {
 func appendRandomHex(dst []byte) {
 	n := rand.Uint64() | 1 //nolint:gosec // span ids need to be distinct, not secret
 	var raw [8]byte
-	for i := range raw {
-		raw[i] = byte(n >> (8 * i))
-	}
+	binary.BigEndian.PutUint64(raw[:], n)
 	hex.AppendEncode(dst, raw[:])
 }
 

@@ -108,7 +108,7 @@ func checkTimestamp(text string, now time.Time, tolerance time.Duration) error {
 	if err != nil {
 		return ErrMalformedHeader
 	}
-	age := now.Sub(time.Unix(int64(seconds), 0)) //nolint:gosec // 40 bits
+	age := now.Sub(time.Unix(int64(seconds), 0))
 	switch {
 	case age > tolerance:
 		return ErrTimestampTooOld

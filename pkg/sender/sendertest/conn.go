@@ -25,6 +25,12 @@ type Conn struct {
 	closed bool
 }
 
+// Close closes the connection in good order.
+func (c *Conn) Close() error {
+	c.closed = true
+	return c.Conn.Close()
+}
+
 // Write sends text.
 func (c *Conn) Write(text string) bool {
 	_, err := io.WriteString(c.Conn, text)
@@ -74,11 +80,8 @@ func (c *Conn) Flood(text string, limit int) {
 	}
 }
 
-// Hangup closes the connection in good order.
-func (c *Conn) Hangup() {
-	c.closed = true
-	_ = c.Conn.Close()
-}
+// Hangup is Close for scripts, which have no use for an error.
+func (c *Conn) Hangup() { _ = c.Close() }
 
 // Cut closes the TCP connection under a TLS session without ending the session.
 func (c *Conn) Cut() {

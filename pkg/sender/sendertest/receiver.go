@@ -10,10 +10,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -59,6 +61,7 @@ type Receiver struct {
 	// URL leads to the receiver by its address.
 	URL string
 
+	port      int
 	behaviour Behaviour
 	listener  net.Listener
 	config    *tls.Config // nil: no TLS
@@ -79,13 +82,20 @@ func Start(address string, b Behaviour) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", address)
+	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("starting a receiver: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	at, err := netip.ParseAddrPort(listener.Addr().String())
+	if err != nil {
+		cancel()
+		return nil, errors.Join(err, listener.Close())
+	}
 	r := &Receiver{
-		URL:       b.TLS.scheme() + "://" + listener.Addr().String() + "/hook?token=in-the-url",
+		URL:       b.TLS.scheme() + "://" + at.String() + "/hook?token=in-the-url",
+		port:      int(at.Port()),
 		behaviour: b,
 		listener:  listener,
 		config:    config,
@@ -129,7 +139,7 @@ func (r *Receiver) Close() {
 }
 
 // Port is where the receiver listens.
-func (r *Receiver) Port() int { return r.listener.Addr().(*net.TCPAddr).Port } //nolint:forcetypeassert // it listens on TCP
+func (r *Receiver) Port() int { return r.port }
 
 // Requests returns what has arrived so far.
 func (r *Receiver) Requests() []Request {
@@ -171,7 +181,7 @@ func (r *Receiver) accept() {
 		r.track(raw, true)
 		r.done.Go(func() {
 			defer r.track(raw, false)
-			defer raw.Close() //nolint:errcheck // hanging up cannot go wrong
+			defer raw.Close()
 			r.serve(raw)
 		})
 	}

@@ -47,8 +47,8 @@ type authority struct {
 }
 
 var (
-	trusted  = sync.OnceValues(func() (*authority, error) { return newAuthority("Trusted test authority") })
-	stranger = sync.OnceValues(func() (*authority, error) { return newAuthority("Unknown test authority") })
+	trusted  = sync.OnceValues(func() (*authority, error) { return newAuthority("Trusted test authority") }) //nolint:gochecknoglobals // made once, never assigned
+	stranger = sync.OnceValues(func() (*authority, error) { return newAuthority("Unknown test authority") }) //nolint:gochecknoglobals // made once, never assigned
 )
 
 // RootCAs returns what a sender must trust for Valid to be valid.
@@ -74,9 +74,9 @@ func (v Variant) config() (*tls.Config, error) {
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	switch v {
 	case TLS10:
-		config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 //nolint:gosec // what a sender must refuse
+		config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
 	case TLS11:
-		config.MinVersion, config.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 //nolint:gosec // what a sender must refuse
+		config.MinVersion, config.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
 	case ClientCertificate:
 		config.ClientAuth = tls.RequireAnyClientCert
 	}
