@@ -101,7 +101,7 @@ func (a *App) wire() error {
 	a.group.OnClose("sender", func(context.Context) error { send.Close(); return nil })
 	var (
 		work     = postgres.NewWork(a.hot, a.config.Keys, a.config.EndpointConcurrency, time.Now)
-		repair   = postgres.NewRelay(a.db)
+		repair   = postgres.NewRelay(a.hot)
 		doorbell = tasks.NewDoorbell(tasks.NewRinger(a.redis), a.log, a.registry)
 	)
 	engine, err := deliver.New(deliver.Config{
@@ -111,7 +111,12 @@ func (a *App) wire() error {
 	if err != nil {
 		return err
 	}
-	server, err := tasks.NewServer(tasks.ServerConfig{Redis: a.redis, Log: a.log, Handler: engine.Handle})
+	server, err := tasks.NewServer(tasks.ServerConfig{
+		Redis: a.redis, Log: a.log, Handler: engine.Handle,
+		// As many bells per queue as slots: a bell whose receiver hangs then waits
+		// for a slot at worst, never for another bell's answer.
+		DeliverConcurrency: a.config.Concurrency,
+	})
 	if err != nil {
 		return err
 	}
