@@ -1,0 +1,106 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// ServerFacts is what an operator asks of a server first.
+type ServerFacts struct {
+	Version        string    `db:"version"`
+	VersionNumber  int       `db:"version_number"` // 150018 for 15.18
+	Clock          time.Time `db:"clock"`
+	ReadOnly       bool      `db:"read_only"`
+	Connections    int       `db:"connections"`
+	MaxConnections int       `db:"max_connections"`
+}
+
+const selectServerFacts = `
+SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
+	clock_timestamp() AS clock, pg_is_in_recovery() AS read_only,
+	(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+	current_setting('max_connections')::int AS max_connections`
+
+// InspectServer asks any PostgreSQL, migrated or not.
+func InspectServer(ctx context.Context, db *sqlx.DB) (ServerFacts, error) {
+	var facts ServerFacts
+	err := db.GetContext(ctx, &facts, selectServerFacts)
+	return facts, dbError("inspecting PostgreSQL", err)
+}
+
+// WorkFacts is how the work stands, over all tenants.
+type WorkFacts struct {
+	// Held waits for a webhook that is not active, Waiting for its time, Parked for
+	// room in its webhook's window, Rung for a worker; Leased is being sent.
+	Held    int64 `db:"held"`
+	Waiting int64 `db:"waiting"`
+	Parked  int64 `db:"parked"`
+	Rung    int64 `db:"rung"`
+	Leased  int64 `db:"leased"`
+	// OldestRung is how long the longest rung delivery has been due.
+	OldestRung time.Duration `db:"-"`
+	// Leader says where the relay's leader connects from; empty without one.
+	Leader string `db:"-"`
+	// DaysAhead counts the days after today (UTC) that have their partitions, -1
+	// when not even today has.
+	DaysAhead int `db:"-"`
+	// Strays tells that rows went to a default partition.
+	Strays bool `db:"-"`
+}
+
+const (
+	selectPendingStates = `
+SELECT count(*) FILTER (WHERE NOT p.admitted AND NOT l.open) AS held,
+	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at > now()) AS waiting,
+	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at <= now()) AS parked,
+	count(*) FILTER (WHERE p.admitted AND coalesce(p.lease_until <= now(), true)) AS rung,
+	count(*) FILTER (WHERE p.admitted AND p.lease_until > now()) AS leased,
+	coalesce(extract(epoch FROM max(now() - p.due_at)
+		FILTER (WHERE p.admitted AND p.due_at <= now() AND coalesce(p.lease_until <= now(), true))), 0) AS oldest_rung
+FROM pending_deliveries p JOIN lanes l ON l.webhook_id = p.webhook_id`
+
+	selectLeader = `
+SELECT coalesce(string_agg(coalesce(host(a.client_addr), 'a local socket') || ' (pid ' || a.pid || ')', ', '), '')
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+	AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	AND ((l.classid::bigint << 32) | l.objid::bigint) = $1`
+
+	// The first day from today on that lacks a partition of any of the three.
+	selectDaysAhead = `
+SELECT coalesce(min(n), 366) - 1 FROM generate_series(0, 365) AS n
+WHERE to_regclass('events_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL
+	OR to_regclass('deliveries_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL
+	OR to_regclass('attempts_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD')) IS NULL`
+
+	selectStrays = `SELECT EXISTS (SELECT FROM events_default) OR EXISTS (SELECT FROM deliveries_default) OR EXISTS (SELECT FROM attempts_default)`
+)
+
+// InspectWork asks a migrated database. It reads every unfinished delivery once.
+func InspectWork(ctx context.Context, db *sqlx.DB) (WorkFacts, error) {
+	var row struct {
+		WorkFacts
+		OldestRungSeconds float64 `db:"oldest_rung"`
+	}
+	if err := db.GetContext(ctx, &row, selectPendingStates); err != nil {
+		return WorkFacts{}, dbError("counting unfinished deliveries", err)
+	}
+	facts := row.WorkFacts
+	facts.OldestRung = time.Duration(row.OldestRungSeconds * float64(time.Second))
+	for _, fact := range []struct {
+		into  any
+		query string
+		args  []any
+	}{
+		{&facts.Leader, selectLeader, []any{int64(RelayLock)}},
+		{&facts.DaysAhead, selectDaysAhead, nil},
+		{&facts.Strays, selectStrays, nil},
+	} {
+		if err := db.GetContext(ctx, fact.into, fact.query, fact.args...); err != nil {
+			return WorkFacts{}, dbError("inspecting the database", err)
+		}
+	}
+	return facts, nil
+}
