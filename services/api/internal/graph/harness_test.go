@@ -61,7 +61,7 @@ func (a answer) at(t *testing.T, path string) any {
 	return v
 }
 
-func newSchema(t *testing.T, f *fake) *graph.Schema {
+func newSchema(t testing.TB, f *fake) *graph.Schema {
 	t.Helper()
 	s, err := graph.NewSchema(graph.Config{Management: f, Accept: f, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -71,7 +71,7 @@ func newSchema(t *testing.T, f *fake) *graph.Schema {
 }
 
 // as returns a context as it comes from the HTTP edge, with a verified token.
-func as(t *testing.T, tenant webhook.TenantID, role token.Role) context.Context {
+func as(t testing.TB, tenant webhook.TenantID, role token.Role) context.Context {
 	t.Helper()
 	secret := []byte("a test secret of more than 32 bytes")
 	verifier, err := auth.New(t.Context(), auth.Config{Secret: secret, Log: slog.New(slog.DiscardHandler)})

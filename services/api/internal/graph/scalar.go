@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // wireTime is RFC 3339 in UTC with milliseconds.
@@ -17,7 +16,7 @@ const wireTime = "2006-01-02T15:04:05.000Z07:00"
 
 var (
 	errTime    = errors.New("must be an RFC 3339 timestamp such as 2026-11-23T10:00:00.000Z")
-	errJSON    = errors.New("must be a JSON value in valid UTF-8")
+	errJSON    = errors.New("must be a JSON value")
 	errText    = errors.New("must be a String")
 	errID      = errors.New("must be an ID: a String or an integer")
 	errInteger = errors.New("must be an Int: an integer of 32 bits")
@@ -65,10 +64,7 @@ func (jsonValue) ImplementsGraphQLType(name string) bool { return name == "JSON"
 // UnmarshalGraphQL keeps the bytes of a variable and spells out a literal.
 func (v *jsonValue) UnmarshalGraphQL(input any) error {
 	if raw, ok := input.(json.RawMessage); ok {
-		if !utf8.Valid(raw) || !json.Valid(raw) {
-			return errJSON
-		}
-		v.raw = raw
+		v.raw = raw // decodeVariables has seen that it is JSON
 		return nil
 	}
 	var out bytes.Buffer

@@ -83,7 +83,7 @@ func NewSchema(config Config) (*Schema, error) {
 		graphql.UseFieldResolvers(),
 		graphql.MaxDepth(maxDepth),
 		graphql.MaxSelections(maxSelections),
-		graphql.MaxQueryLength(4*maxDocumentBytes), // Exec has refused longer ones; marked numbers add to it
+		graphql.MaxQueryLength(8*maxDocumentBytes), // Exec has refused longer ones; marked numbers add to it
 		graphql.OverlapValidationLimit(maxOverlapPairs),
 		graphql.MaxParallelism(maxParallel),
 		graphql.Tracer(variableTracer{}),

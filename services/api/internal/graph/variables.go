@@ -52,6 +52,10 @@ func decodeInput(raw json.RawMessage, depth int) (any, error) {
 		return nil, errJSON
 	}
 	switch {
+	case raw[0] == '"':
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err
 	case raw[0] != '{' && raw[0] != '[':
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.UseNumber()
