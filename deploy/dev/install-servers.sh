@@ -38,7 +38,6 @@ apt_install() {
 }
 
 with_apt() {
-	need_root
 	as_root apt-get update -qq || fail "apt-get update failed: is the network there?"
 	# Without this the packages would start servers of their own.
 	policy=/usr/sbin/policy-rc.d
@@ -64,7 +63,6 @@ with_apt() {
 }
 
 with_dnf() {
-	need_root
 	case " $todo " in *" postgresql "*)
 		# Where the default is older than 14, a newer one is a module.
 		as_root dnf -y -q module enable postgresql:16 >/dev/null 2>&1 || true
@@ -78,7 +76,6 @@ with_dnf() {
 }
 
 with_apk() {
-	need_root
 	case " $todo " in *" postgresql "*) as_root apk add --quiet postgresql ;; esac
 	case " $todo " in *" redis "*) as_root apk add --quiet redis || as_root apk add --quiet valkey ;; esac
 }
@@ -99,6 +96,7 @@ done
 if [ $manager = none ]; then
 	fail "$todo missing, and no apt-get, dnf, apk or brew to install with: install PostgreSQL >= 14 and Redis >= 6.2 by hand"
 fi
+[ $manager = brew ] || need_root
 echo "Installing $todo with $manager (programs only; no service is started) ..." >&2
 case $manager in
 apt-get) with_apt ;;

@@ -138,7 +138,7 @@ func start(t *testing.T, cfg devstack.Config) *devstack.Stack {
 // testContext ends early enough to say why, before the test binary is killed.
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -32,7 +32,7 @@ const (
 	databaseVar = "TEST_DATABASE_URL"
 	redisVar    = "TEST_REDIS_URL"
 
-	startTimeout = time.Minute
+	startTimeout = 2 * time.Minute // initdb on a busy disk takes its time
 	stopTimeout  = 10 * time.Second
 	// redisDatabases is many because each test takes one for itself.
 	redisDatabases = 4096
