@@ -12,8 +12,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/token"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/accept"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/graph"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/httpapi"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/manage"
+)
+
+// What app wires fits.
+var (
+	_ httpapi.Executor = (*graph.Schema)(nil)
+	_ graph.Management = (*manage.Service)(nil)
+	_ graph.Accepter   = (*accept.Accepter)(nil)
 )
 
 // anybody is an authenticator that knows who asks before the token is read.
