@@ -364,7 +364,7 @@ func TestFormatPayload(t *testing.T) {
 		"first attempt": {tasks.TypeDeliver, `{"deliveries":["` + a + `"],"tenant":"acme","type":"lead.created","attempt":1}`,
 			"tenant: acme\nevent:  lead.created\nattempt 1\n" + a},
 		"waiting": {tasks.TypeDeliver, `{"deliveries":["` + a + `"],"tenant":"acme","type":"lead.created","attempt":2,"notBefore":"2026-11-23T10:00:00Z","lastError":"x","own":true}`,
-			"tenant: acme\nevent:  lead.created\nattempt 2, not before 2026-11-23T10:00:00Z\n" + a},
+			"tenant: acme\nevent:  lead.created\nattempt 2, not before\n2026-11-23T10:00:00Z\n" + a},
 		"exhausted": {tasks.TypeDeliver, `{"deliveries":["` + a + `"],"tenant":"acme","type":"lead.created","attempt":3,"exhausted":true,"own":true}`,
 			"tenant: acme\nevent:  lead.created\nattempt 3 was the last\n" + a},
 		"mixed": {tasks.TypeDeliver, `{"deliveries":["` + a + `","` + b + `"]}`,

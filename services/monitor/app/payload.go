@@ -38,7 +38,7 @@ func attempt(b tasks.Bell) string {
 	case b.NotBefore.IsZero():
 		return fmt.Sprintf("attempt %d", b.Attempt)
 	default:
-		return fmt.Sprintf("attempt %d, not before %s", b.Attempt, b.NotBefore.Format(time.RFC3339))
+		return fmt.Sprintf("attempt %d, not before\n%s", b.Attempt, b.NotBefore.Format(time.RFC3339))
 	}
 }
 
