@@ -38,7 +38,7 @@ func Decide(p Policy, a Attempt, lastAttempt int, jitter float64) Next {
 	case a.Number >= lastAttempt:
 		return Next{Status: Failed, Reason: AttemptsExhausted}
 	default:
-		return Next{Status: Retrying, Delay: p.delay(a, jitter)}
+		return Next{Status: Retrying, Delay: p.delay(a, lastAttempt, jitter)}
 	}
 }
 
@@ -46,9 +46,11 @@ func Decide(p Policy, a Attempt, lastAttempt int, jitter float64) Next {
 // nothing else. Redirects are answers, not successes.
 func SuccessStatus(code int) bool { return code >= 200 && code <= 299 }
 
-// delay is max(backoff, Retry-After).
-func (p Policy) delay(a Attempt, jitter float64) time.Duration {
-	d := Backoff(p.InitialBackoff, a.Number, jitter)
+// delay is max(backoff, Retry-After). A fresh budget starts the backoff anew,
+// although its attempts go on counting.
+func (p Policy) delay(a Attempt, lastAttempt int, jitter float64) time.Duration {
+	n := min(a.Number, max(1, a.Number-(lastAttempt-p.MaxAttempts)))
+	d := Backoff(p.InitialBackoff, n, jitter)
 	if a.ResponseStatus != statusTooManyRequests && a.ResponseStatus != statusServiceUnavailable {
 		return d
 	}

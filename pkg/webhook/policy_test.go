@@ -171,3 +171,27 @@ func TestPolicy_Validate(t *testing.T) {
 		})
 	}
 }
+
+func TestDecide_freshBudgetStartsTheBackoffAnew(t *testing.T) {
+	t.Parallel()
+	policy := webhook.Policy{MaxAttempts: 3, InitialBackoff: time.Minute}
+	for name, tc := range map[string]struct {
+		number, last int
+		want         time.Duration // with full jitter left out: half the interval
+	}{
+		"first attempt":                   {1, 3, 30 * time.Second},
+		"second attempt":                  {2, 3, time.Minute},
+		"first of a fresh budget":         {4, 6, 30 * time.Second},
+		"second of a fresh budget":        {5, 6, time.Minute},
+		"the webhook's limit was raised":  {1, 2, 30 * time.Second},
+		"the webhook's limit was lowered": {1, 9, 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := webhook.Attempt{Number: tc.number, ErrorClass: webhook.ClassTimeout}
+			if got := webhook.Decide(policy, a, tc.last, 0).Delay; got != tc.want {
+				t.Errorf("delay = %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
