@@ -83,17 +83,6 @@ func TestDecide_withoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A retry by hand raises the number that ends the budget; the backoff goes on growing.
-func TestDecide_secondBudget(t *testing.T) {
-	t.Parallel()
-	policy := webhook.Policy{MaxAttempts: 2, Timeout: time.Second, InitialBackoff: time.Second}
-	attempt := webhook.Attempt{Number: 3, ErrorClass: webhook.ClassTimeout}
-	got := webhook.Decide(policy, attempt, 4, 0)
-	if want := (webhook.Next{Status: webhook.Retrying, Delay: 2 * time.Second}); got != want {
-		t.Errorf("next = %+v, want %+v", got, want)
-	}
-}
-
 func TestDecide_retryAfter(t *testing.T) {
 	t.Parallel()
 	policy := webhook.Policy{MaxAttempts: 3, Timeout: time.Second, InitialBackoff: 10 * time.Second}
