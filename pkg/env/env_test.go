@@ -2,7 +2,6 @@ package env_test
 
 import (
 	"bytes"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -19,7 +18,8 @@ import (
 
 const jwtSecret = "0123456789abcdef0123456789abcdef"
 
-var encryptionKey = base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
+// encryptionKey is the base64 of 32 bytes of 7.
+const encryptionKey = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
 
 func environ(extra ...string) []string {
 	return append([]string{

@@ -24,7 +24,7 @@ type Fault struct {
 func (f Fault) String() string { return f.Name + " " + f.Rule }
 
 // Faults is everything that is wrong with an environment, in one error.
-type Faults []Fault
+type Faults []Fault //nolint:errname // reads as what it is: env.Faults, of env.Fault
 
 func (fs Faults) Error() string {
 	lines := make([]string, len(fs))

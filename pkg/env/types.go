@@ -37,8 +37,13 @@ func (s Secret) String() string {
 	return redacted
 }
 
-func (s Secret) GoString() string             { return s.String() }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(s.String()) }
+// GoString redacts %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue redacts logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText redacts JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // serverURL is a URL that may hold a password. It is not parsed by net/url,
@@ -67,8 +72,13 @@ func (u serverURL) String() string {
 	return scheme + "://" + rest
 }
 
-func (u serverURL) GoString() string             { return u.String() }
-func (u serverURL) LogValue() slog.Value         { return slog.StringValue(u.String()) }
+// GoString redacts %#v.
+func (u serverURL) GoString() string { return u.String() }
+
+// LogValue redacts logs.
+func (u serverURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// MarshalText redacts JSON.
 func (u serverURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 func parseServerURL(text []byte, schemes ...string) (serverURL, error) {

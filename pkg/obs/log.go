@@ -27,7 +27,7 @@ func newHandler(w io.Writer, config env.Log) slog.Handler {
 	if config.Format != env.Text {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: config.Level})
 	}
-	return tint.NewHandler(w, &tint.Options{
+	return tint.NewTextHandler(w, &tint.Options{
 		Level:      config.Level,
 		TimeFormat: time.TimeOnly + ".000",
 		NoColor:    !isTerminal(w) || os.Getenv("NO_COLOR") != "",
@@ -46,6 +46,7 @@ func isTerminal(w io.Writer) bool {
 // contextHandler adds the ids that the context carries.
 type contextHandler struct{ slog.Handler }
 
+// Handle adds them to each record.
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String(KeyRequestID, id))
@@ -56,10 +57,12 @@ func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs keeps adding them.
 func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return contextHandler{h.Handler.WithAttrs(attrs)}
 }
 
+// WithGroup keeps adding them.
 func (h contextHandler) WithGroup(name string) slog.Handler {
 	return contextHandler{h.Handler.WithGroup(name)}
 }

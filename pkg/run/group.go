@@ -89,7 +89,7 @@ func (g *Group) wait(ctx context.Context, cancel context.CancelCauseFunc) []erro
 			cancel(err)
 		case <-ended:
 			ended = nil
-			g.log.Info("stopping", slog.String("reason", context.Cause(ctx).Error()))
+			g.log.InfoContext(ctx, "stopping", slog.String("reason", context.Cause(ctx).Error()))
 			timer := time.NewTimer(g.grace)
 			defer timer.Stop()
 			tooLate = timer.C
@@ -119,7 +119,7 @@ func (g *Group) close(ctx context.Context) []error {
 	}
 	g.closers = nil
 	if len(errs) > 0 {
-		g.log.Warn("closing", obs.Err(errors.Join(errs...)))
+		g.log.WarnContext(ctx, "closing", obs.Err(errors.Join(errs...)))
 	}
 	return errs
 }

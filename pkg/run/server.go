@@ -87,7 +87,7 @@ func (s *Server) Close() error {
 // and cuts off the rest.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.abort()
-	s.config.Log.Info("listening", obs.Component(s.config.Name), slog.String(obs.KeyAddress, s.Addr()))
+	s.config.Log.InfoContext(ctx, "listening", obs.Component(s.config.Name), slog.String(obs.KeyAddress, s.Addr()))
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }() // waited for on both paths
 	select {
@@ -96,7 +96,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := s.shutdown(ctx)
-	<-served
+	if served := <-served; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		err = fmt.Errorf("serving: %w", served)
+	}
 	return err
 }
 

@@ -27,13 +27,13 @@ func WaitFor(ctx context.Context, log *slog.Logger, name string, probe func(cont
 		err := probeOnce(ctx, name, probe)
 		if err == nil {
 			if !logged.IsZero() {
-				log.Info(name+" is there", slog.Duration("waited", time.Since(started).Round(time.Millisecond)))
+				log.InfoContext(ctx, name+" is there", slog.Duration("waited", time.Since(started).Round(time.Millisecond)))
 			}
 			return nil
 		}
 		if ctx.Err() == nil && (logged.IsZero() || time.Since(logged) >= logInterval) {
 			logged = time.Now()
-			log.Warn("waiting for "+name, obs.Err(err))
+			log.WarnContext(ctx, "waiting for "+name, obs.Err(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var secret = []byte("0123456789abcdef0123456789abcdef")
+const secret = "0123456789abcdef0123456789abcdef"
 
 func claims(change func(*token.Claims)) token.Claims {
 	c := token.Claims{
@@ -53,7 +53,7 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.Cla
 
 func secretVerifier(t *testing.T) *auth.Verifier {
 	t.Helper()
-	v, err := auth.New(t.Context(), auth.Config{Secret: secret, Issuer: "crm", Audience: "hooks", Log: slog.New(slog.DiscardHandler)})
+	v, err := auth.New(t.Context(), auth.Config{Secret: []byte(secret), Issuer: "crm", Audience: "hooks", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func secretVerifier(t *testing.T) *auth.Verifier {
 func TestNew_exactlyOneKeySource(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]auth.Config{
-		"none": {}, "both": {Secret: secret, JWKSURL: "https://id.example"}, "short": {Secret: secret[:31]},
+		"none": {}, "both": {Secret: []byte(secret), JWKSURL: "https://id.example"}, "short": {Secret: []byte(secret[:31])},
 	} {
 		if _, err := auth.New(t.Context(), config); err == nil {
 			t.Errorf("%s: no error", name)
@@ -73,7 +73,7 @@ func TestNew_exactlyOneKeySource(t *testing.T) {
 
 func TestVerify_principal(t *testing.T) {
 	t.Parallel()
-	got, err := secretVerifier(t).Verify(t.Context(), sign(t, jwt.SigningMethodHS256, secret, "", claims(nil)))
+	got, err := secretVerifier(t).Verify(t.Context(), sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestVerify_roleByPermission(t *testing.T) {
 		token.ReadOnly: "x     ",
 		token.Service:  "     x",
 	} {
-		compact := sign(t, jwt.SigningMethodHS256, secret, "", claims(func(c *token.Claims) { c.Role = string(role) }))
+		compact := sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(func(c *token.Claims) { c.Role = string(role) }))
 		p, err := secretVerifier(t).Verify(t.Context(), compact)
 		if err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestVerify_permissionsOnlyNarrow(t *testing.T) {
 		"wider":    {[]string{"WEBHOOK_READ", "WEBHOOK_DELETE", "EVENT_DISPATCH"}, []auth.Permission{auth.Read}},
 		"unknown":  {[]string{"WEBHOOK_READ", "*", "ADMIN", "webhook_create"}, []auth.Permission{auth.Read}},
 	} {
-		compact := sign(t, jwt.SigningMethodHS256, secret, "", claims(func(c *token.Claims) { c.Permissions = tc.claim }))
+		compact := sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(func(c *token.Claims) { c.Permissions = tc.claim }))
 		got, err := secretVerifier(t).Verify(t.Context(), compact)
 		if err != nil {
 			t.Fatal(err)
@@ -137,9 +137,9 @@ func TestVerify_refuses(t *testing.T) {
 	t.Parallel()
 	in := func(d time.Duration) *jwt.NumericDate { return jwt.NewNumericDate(time.Now().Add(d)) }
 	hs := func(change func(*token.Claims)) string {
-		return sign(t, jwt.SigningMethodHS256, secret, "", claims(change))
+		return sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(change))
 	}
-	raw := func(c jwt.MapClaims) string { return sign(t, jwt.SigningMethodHS256, secret, "", c) }
+	raw := func(c jwt.MapClaims) string { return sign(t, jwt.SigningMethodHS256, []byte(secret), "", c) }
 	const untrusted = "token must be signed by a key that this service trusts"
 	const notJWT = "token must be a JWT with tenant_id, role, sub and exp of the right types"
 	for name, tc := range map[string]struct{ compact, want string }{
@@ -147,7 +147,7 @@ func TestVerify_refuses(t *testing.T) {
 		"unsigned":          {sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", claims(nil)), untrusted},
 		"signature cut off": {hs(nil)[:strings.LastIndexByte(hs(nil), '.')+1], untrusted},
 		"another secret":    {sign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), "", claims(nil)), untrusted},
-		"another algorithm": {sign(t, jwt.SigningMethodHS512, secret, "", claims(nil)), untrusted},
+		"another algorithm": {sign(t, jwt.SigningMethodHS512, []byte(secret), "", claims(nil)), untrusted},
 		"expired":           {hs(func(c *token.Claims) { c.ExpiresAt = in(-31 * time.Second) }), "token exp has passed"},
 		"no exp":            {hs(func(c *token.Claims) { c.ExpiresAt = nil }), "token must have exp, iss crm, aud hooks"},
 		"not yet":           {hs(func(c *token.Claims) { c.NotBefore = in(time.Minute) }), "token nbf has not come yet"},
@@ -178,7 +178,7 @@ func TestVerify_refuses(t *testing.T) {
 
 func TestVerify_leeway(t *testing.T) {
 	t.Parallel()
-	compact := sign(t, jwt.SigningMethodHS256, secret, "", claims(func(c *token.Claims) {
+	compact := sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(func(c *token.Claims) {
 		c.ExpiresAt = jwt.NewNumericDate(time.Now().Add(-20 * time.Second))
 	}))
 	if _, err := secretVerifier(t).Verify(t.Context(), compact); err != nil {
@@ -188,7 +188,7 @@ func TestVerify_leeway(t *testing.T) {
 
 func TestFromRequest_header(t *testing.T) {
 	t.Parallel()
-	good := sign(t, jwt.SigningMethodHS256, secret, "", claims(nil))
+	good := sign(t, jwt.SigningMethodHS256, []byte(secret), "", claims(nil))
 	for name, tc := range map[string]struct {
 		headers []string
 		ok      bool

@@ -43,7 +43,7 @@ func newKeyServer(t *testing.T) *keyServer {
 	}))
 	t.Cleanup(func() {
 		s.Close()
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		http.DefaultClient.CloseIdleConnections()
 	})
 	return s
 }

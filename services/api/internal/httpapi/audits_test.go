@@ -87,7 +87,7 @@ func audits() []audit {
 
 // wrongParameters are the four kinds of value that each parameter is not.
 func wrongParameters() []audit {
-	notString := []string{`{"obj":"ect"}`, `0`, `false`, `["array"]`}
+	notString := []string{`{"an":"object"}`, `0`, `false`, `["array"]`}
 	notObject := []string{`"string"`, `0`, `false`, `["array"]`}
 	var list []audit
 	for i := range 4 {

@@ -119,7 +119,8 @@ func (e executor) Exec(ctx context.Context, query, name string, variables map[st
 	decoded := map[string]any{}
 	for name, raw := range variables {
 		var value any
-		if err := json.Unmarshal(raw.(json.RawMessage), &value); err != nil {
+		text, _ := raw.(json.RawMessage)
+		if err := json.Unmarshal(text, &value); err != nil {
 			panic(err)
 		}
 		decoded[name] = value
@@ -130,7 +131,7 @@ func (e executor) Exec(ctx context.Context, query, name string, variables map[st
 	return e.schema.Exec(ctx, query, name, decoded)
 }
 
-var jwtSecret = []byte("0123456789abcdef0123456789abcdef")
+const jwtSecret = "0123456789abcdef0123456789abcdef"
 
 type bundle struct {
 	*httptest.Server
@@ -161,7 +162,7 @@ func setup(t testing.TB, changes ...func(*httpapi.Config)) *bundle {
 	t.Helper()
 	b := &bundle{log: &syncBuffer{}, registry: obs.NewRegistry("api")}
 	log := obs.NewLogger(b.log, env.Log{Level: slog.LevelDebug, Format: env.JSON}, "api")
-	verifier, err := auth.New(t.Context(), auth.Config{Secret: jwtSecret, Log: log})
+	verifier, err := auth.New(t.Context(), auth.Config{Secret: []byte(jwtSecret), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func setup(t testing.TB, changes ...func(*httpapi.Config)) *bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.token, err = token.Mint(jwtSecret, token.Claims{
+	b.token, err = token.Mint([]byte(jwtSecret), token.Claims{
 		RegisteredClaims: jwt.RegisteredClaims{Subject: "u1"}, TenantID: "acme", Role: string(token.Admin),
 	}, time.Now(), time.Hour)
 	if err != nil {
