@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
@@ -17,7 +18,9 @@ func main() {
 		if err != nil {
 			return err
 		}
-		api, err := app.New(ctx, config, obs.NewLogger(os.Stderr, config.Log, "api"))
+		log := obs.NewLogger(os.Stderr, config.Log, "api")
+		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		api, err := app.New(ctx, config, log)
 		if err != nil {
 			return err
 		}

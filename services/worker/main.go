@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
@@ -18,7 +19,9 @@ func main() {
 		if err != nil {
 			return err
 		}
-		worker, err := app.New(ctx, config, obs.NewLogger(os.Stderr, config.Log, "worker"))
+		log := obs.NewLogger(os.Stderr, config.Log, "worker")
+		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		worker, err := app.New(ctx, config, log)
 		if err != nil {
 			return err
 		}
