@@ -27,13 +27,14 @@ func WaitFor(ctx context.Context, log *slog.Logger, name string, probe func(cont
 		err := probeOnce(ctx, name, probe)
 		if err == nil {
 			if !logged.IsZero() {
-				log.InfoContext(ctx, name+" is there", slog.Duration("waited", time.Since(started).Round(time.Millisecond)))
+				log.InfoContext(ctx, name+" is there", //nolint:sloglint // callers name one of two servers
+					slog.Duration("waited", time.Since(started).Round(time.Millisecond)))
 			}
 			return nil
 		}
 		if ctx.Err() == nil && (logged.IsZero() || time.Since(logged) >= logInterval) {
 			logged = time.Now()
-			log.WarnContext(ctx, "waiting for "+name, obs.Err(err))
+			log.WarnContext(ctx, "waiting for "+name, obs.Err(err)) //nolint:sloglint // callers name one of two servers
 		}
 		select {
 		case <-ctx.Done():
