@@ -9,6 +9,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/run"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/services/api/app"
 )
 
@@ -20,6 +21,7 @@ func main() {
 		}
 		log := obs.NewLogger(os.Stderr, config.Log, "api")
 		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		tasks.RouteClientLog(log)
 		api, err := app.New(ctx, config, log)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
@@ -20,6 +21,7 @@ func main() {
 			return err
 		}
 		log := obs.NewLogger(os.Stderr, config.Log, "monitor")
+		slog.SetDefault(log) // libraries that log on their own, in the same shape
 		tasks.RouteClientLog(log)
 		monitor, err := app.New(ctx, config, log)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/run"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/services/worker/app"
 )
 
@@ -21,6 +22,7 @@ func main() {
 		}
 		log := obs.NewLogger(os.Stderr, config.Log, "worker")
 		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		tasks.RouteClientLog(log)
 		worker, err := app.New(ctx, config, log)
 		if err != nil {
 			return err
