@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,22 +24,35 @@ import (
 // maintained library, and that of the domain, which webhooks are registered by.
 type guard struct {
 	allowed []netip.Prefix
+	blocked []netip.Prefix
 	public  *ssrf.Guardian
 	own     ownAddresses
 }
 
-func newGuard(allowed []netip.Prefix) (*guard, error) {
+func newGuard(allowed, blocked []netip.Prefix) (*guard, error) {
 	g := &guard{public: ssrf.New(ssrf.WithAnyPort())}
-	for _, network := range allowed {
-		if !network.IsValid() || network.Addr().Is4In6() {
-			return nil, fmt.Errorf("allowed network %s is not a valid IPv4 or IPv6 prefix", network)
-		}
-		g.allowed = append(g.allowed, network.Masked())
+	var err error
+	if g.allowed, err = masked("allowed", allowed); err != nil {
+		return nil, err
+	}
+	if g.blocked, err = masked("blocked", blocked); err != nil {
+		return nil, err
 	}
 	if err := g.own.refresh(time.Now()); err != nil {
 		return nil, fmt.Errorf("listing this host's addresses: %w", err)
 	}
 	return g, nil
+}
+
+func masked(kind string, networks []netip.Prefix) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, len(networks))
+	for i, network := range networks {
+		if !network.IsValid() || network.Addr().Is4In6() {
+			return nil, fmt.Errorf("%s network %s is not a valid IPv4 or IPv6 prefix", kind, network)
+		}
+		out[i] = network.Masked()
+	}
+	return out, nil
 }
 
 // blockedError is a refusal to connect.
@@ -67,10 +81,12 @@ func (g *guard) reachable(addr netip.Addr) bool {
 	if addr.Zone() != "" {
 		return false
 	}
-	for _, network := range g.allowed {
-		if network.Contains(addr) {
-			return true
-		}
+	within := func(network netip.Prefix) bool { return network.Contains(addr) }
+	if slices.ContainsFunc(g.blocked, within) {
+		return false
+	}
+	if slices.ContainsFunc(g.allowed, within) {
+		return true
 	}
 	return webhook.PublicAddress(addr) && g.public.SafeAddr(addr) == nil &&
 		!isCloudHost(addr) && !g.own.contain(addr, time.Now())

@@ -14,7 +14,7 @@ func testGuard(t *testing.T, allowed ...string) *guard {
 	for i, text := range allowed {
 		networks[i] = netip.MustParsePrefix(text)
 	}
-	g, err := newGuard(networks)
+	g, err := newGuard(networks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestI6_guardAllowList(t *testing.T) {
 		t.Errorf("the mapped form of an allowed address: %v", err)
 	}
 	for _, bad := range []netip.Prefix{{}, netip.MustParsePrefix("::ffff:10.0.0.0/104")} {
-		if _, err := newGuard([]netip.Prefix{bad}); err == nil {
+		if _, err := newGuard([]netip.Prefix{bad}, nil); err == nil {
 			t.Errorf("newGuard took %v", bad)
 		}
 	}
@@ -127,6 +127,20 @@ func TestI6_guardIsNoLaxerThanTheDomain(t *testing.T) {
 					t.Errorf("%s is dialled although the domain says that it is not public", a)
 				}
 			}
+		}
+	}
+}
+
+func TestI6_guardBlockListWins(t *testing.T) {
+	t.Parallel()
+	g, err := newGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		[]netip.Prefix{netip.MustParsePrefix("8.8.8.0/24"), netip.MustParsePrefix("127.0.0.9/32")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{"8.8.8.8": false, "8.8.4.4": true, "127.0.0.9": false, "127.0.0.1": true} {
+		if got := g.reachable(netip.MustParseAddr(address)); got != want {
+			t.Errorf("reachable(%s) = %t, want %t", address, got, want)
 		}
 	}
 }

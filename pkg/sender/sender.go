@@ -64,6 +64,8 @@ type Config struct {
 	Version string
 	// AllowedNetworks may be reached although they are not public.
 	AllowedNetworks []netip.Prefix
+	// BlockedNetworks may not be reached although they are public, or allowed.
+	BlockedNetworks []netip.Prefix
 	// Concurrency is how many requests the caller has in flight at most: that many
 	// connections to one receiver are kept open between requests. Zero means 256.
 	Concurrency int
@@ -101,7 +103,7 @@ func New(c Config) (*Sender, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	guard, err := newGuard(c.AllowedNetworks)
+	guard, err := newGuard(c.AllowedNetworks, c.BlockedNetworks)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,8 @@ const repairConns = 6
 
 func (a *App) wire() error {
 	send, err := sender.New(sender.Config{
-		Version: obs.Version(), AllowedNetworks: a.config.AllowedNetworks, Concurrency: a.config.Concurrency,
+		Version: obs.Version(), Concurrency: a.config.Concurrency,
+		AllowedNetworks: a.config.AllowedNetworks, BlockedNetworks: a.config.BlockedNetworks,
 	})
 	if err != nil {
 		return err
