@@ -1,0 +1,130 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	readyTimeout = 20 * time.Second
+	readyEvery   = 10 * time.Millisecond
+)
+
+// Service is one api or worker: a process that may end and start again, on one
+// address. Its methods may be called concurrently.
+type Service struct {
+	// Addr serves the probes, and the api's requests.
+	Addr string
+
+	name, path, log string
+	env             []string
+
+	mu   sync.Mutex
+	proc *process
+}
+
+// Start starts the process and returns when it is ready.
+func (s *Service) Start(ctx context.Context) error {
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(s.path) //nolint:noctx // it outlives the context of its start
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=" + os.Getenv("GOMAXPROCS")}, s.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	proc, err := startProcess(s.name, cmd)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.proc = proc
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := poll(ctx, readyEvery, s.ready); err != nil {
+		return errors.Join(fmt.Errorf("%s is not ready, see %s: %w", s.name, s.log, err), proc.kill())
+	}
+	return nil
+}
+
+func (s *Service) ready(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/readyz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("/readyz answers " + resp.Status)
+	}
+	return nil
+}
+
+// Stop is SIGTERM, and waiting for the end.
+func (s *Service) Stop(ctx context.Context) error {
+	if p := s.current(); p != nil {
+		return p.stop(ctx)
+	}
+	return nil
+}
+
+// Kill is SIGKILL.
+func (s *Service) Kill() error {
+	if p := s.current(); p != nil {
+		return p.kill()
+	}
+	return nil
+}
+
+// CPU is what the process has used since its last start.
+func (s *Service) CPU() time.Duration {
+	if p := s.current(); p != nil && p.running() {
+		return CPUTime(p.pid())
+	}
+	return 0
+}
+
+// Memory is what the process holds.
+func (s *Service) Memory() Memory {
+	if p := s.current(); p != nil && p.running() {
+		return MemoryOf(p.pid())
+	}
+	return Memory{}
+}
+
+func (s *Service) current() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc
+}
+
+// freeAddr finds a free loopback port below the range that systems take for
+// outgoing connections, so that it stays free while its owner is down.
+func freeAddr() (string, error) {
+	const lowest, highest = 15000, 32000
+	var last error
+	for range 100 {
+		port := lowest + rand.IntN(highest-lowest) //nolint:gosec // no secret
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		l, err := net.Listen("tcp", addr) //nolint:noctx // it binds, it does not wait
+		if err != nil {
+			last = err
+			continue
+		}
+		return addr, l.Close()
+	}
+	return "", fmt.Errorf("finding a free port: %w", last)
+}
