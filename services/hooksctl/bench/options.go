@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+)
+
+// options is how much is measured.
+type options struct {
+	rounds     int
+	deliveries int
+	mutations  int
+	accepting  time.Duration
+	parked     int
+	parking    time.Duration
+	json       string
+	strict     bool
+}
+
+func parseOptions(args []string) (options, error) {
+	o := options{accepting: 4 * time.Second, parked: 100_000, parking: 12 * time.Second}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	quick := flags.Bool("quick", false, "less of everything: under a minute, and less to rely on")
+	flags.IntVar(&o.rounds, "rounds", 3, "rounds of each throughput row, in turn; medians are reported")
+	flags.IntVar(&o.deliveries, "deliveries", 20_000, "deliveries of each throughput measurement")
+	flags.IntVar(&o.mutations, "mutations", 400, "mutations of the latency row")
+	flags.StringVar(&o.json, "json", "", "also write the figures to this `file`")
+	flags.BoolVar(&o.strict, "strict", false, "fail when a target is missed")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if *quick {
+		o.rounds, o.deliveries, o.mutations = 1, min(o.deliveries, 10_000), min(o.mutations, 150)
+		o.accepting, o.parking = time.Second, 4*time.Second
+	}
+	if flags.NArg() > 0 {
+		return options{}, fmt.Errorf("no arguments are expected, there is %q", flags.Arg(0))
+	}
+	if o.rounds < 1 || o.deliveries < hooks || o.mutations < 1 {
+		return options{}, errors.New("--rounds, --deliveries or --mutations is too small")
+	}
+	return o, nil
+}
