@@ -67,7 +67,8 @@ func (c *Console) Printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(c, format+"\n", args...)
 }
 
-// Good, Bad, Warn, Bold and Dim style a text, where colour is welcome.
+// Good styles what is as it should be. Like its siblings it adds colour only
+// where that is welcome.
 func (c *Console) Good(text string) string { return c.style("32", text) }
 
 // Bad is for what failed.

@@ -1,0 +1,83 @@
+// Package cli is hooksctl's command line: which commands there are. What they
+// do is in a package each.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/dev"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/dispatch"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/doctor"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/listen"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/migrate"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/mint"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/probe"
+)
+
+type commands struct {
+	Dev      dev.Command      `cmd:"" help:"Run the whole system on this machine, and deliver one event to show that it works."`
+	Dispatch dispatch.Command `cmd:"" help:"Send an event to the API."`
+	Listen   listen.Command   `cmd:"" help:"Receive webhooks here: verify each, print it, fail on demand."`
+	Token    mint.Command     `cmd:"" help:"Make a bearer token from HOOKS_JWT_SECRET."`
+	Migrate  migrate.Command  `cmd:"" help:"Bring the database's schema up to date."`
+	Doctor   doctor.Command   `cmd:"" help:"Say what is wrong with an installation, and what to do about it."`
+	Probe    probe.Command    `cmd:"" help:"Ask a URL for a sign of life; for health checks in containers."`
+	Version  version          `cmd:"" help:"Print the version."`
+}
+
+const description = `The CLI of crm-webhooks: develop, try out and operate it.
+
+Commands that need PostgreSQL, Redis or a secret take them from the same environment variables as the services.`
+
+// Run runs the command that args name and returns when it is done.
+func Run(ctx context.Context, args []string, c *console.Console) error {
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	exited := false
+	parser, err := kong.New(new(commands),
+		kong.Name("hooksctl"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Writers(c, c.Err),
+		kong.Exit(func(int) { exited = true }), // after --help
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(c),
+	)
+	if err != nil {
+		return fmt.Errorf("reading the command line's grammar: %w", err)
+	}
+	command, err := parser.Parse(args)
+	switch {
+	case exited:
+		return nil
+	case err != nil:
+		return usageError(err)
+	default:
+		return command.Run()
+	}
+}
+
+// usageError says where help is.
+func usageError(err error) error {
+	command := "hooksctl"
+	if parse := (*kong.ParseError)(nil); errors.As(err, &parse) && parse.Context.Selected() != nil {
+		command = parse.Context.Selected().FullPath()
+	}
+	return fmt.Errorf("%w (see %s --help)", err, command)
+}
+
+type version struct{}
+
+// Run prints it.
+func (version) Run(c *console.Console) error {
+	c.Printf("hooksctl %s %s %s/%s", obs.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return nil
+}

@@ -1,0 +1,94 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/env"
+)
+
+// configuration reads each service's settings as the service would.
+func configuration(environ, services []string) []finding {
+	loaders := map[string]func([]string) error{
+		"api":     func(e []string) error { _, err := env.LoadAPI(e); return err },
+		"worker":  func(e []string) error { _, err := env.LoadWorker(e); return err },
+		"monitor": func(e []string) error { _, err := env.LoadMonitor(e); return err },
+	}
+	var findings []finding
+	var order []string
+	affected := map[string][]string{} // by fault: several services read one variable
+	for _, service := range services {
+		load, known := loaders[service]
+		if !known {
+			findings = append(findings, finding{fail, "there is no service " + service, "use --service api,worker,monitor"})
+			continue
+		}
+		faults := faultsOf(load(environ))
+		if len(faults) == 0 {
+			findings = append(findings, good("settings of the %s", service))
+		}
+		for _, fault := range faults {
+			if !slices.Contains(order, fault) {
+				order = append(order, fault)
+			}
+			affected[fault] = append(affected[fault], service)
+		}
+	}
+	for _, fault := range order {
+		findings = append(findings, finding{
+			fail, fmt.Sprintf("settings of the %s: %s", strings.Join(affected[fault], ", "), fault), adviceFor(fault),
+		})
+	}
+	return append(findings, relaxed(environ)...)
+}
+
+func faultsOf(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var faults env.Faults
+	if !errors.As(err, &faults) {
+		return []string{err.Error()}
+	}
+	lines := make([]string, len(faults))
+	for i, f := range faults {
+		lines[i] = f.String()
+	}
+	return lines
+}
+
+func adviceFor(fault string) string {
+	name, _, _ := strings.Cut(fault, " ")
+	for _, v := range env.Variables() {
+		if v.Name == name {
+			return "set " + name + ": " + v.Meaning
+		}
+	}
+	return "remove " + name + " or correct its name: no service starts with a name that it does not know"
+}
+
+// relaxed points out what is for development only.
+func relaxed(environ []string) []finding {
+	listed := map[string]bool{}
+	for _, v := range env.Variables() {
+		listed[v.Name] = true
+	}
+	unlisted := func(line string) bool { name, _, _ := strings.Cut(line, "="); return !listed[name] }
+	config, err := env.Load[struct{ env.Destinations }](slices.DeleteFunc(slices.Clone(environ), unlisted))
+	if err != nil {
+		return nil // reported above, where a service reads it
+	}
+	var what []string
+	if config.AllowHTTP {
+		what = append(what, "HOOKS_ALLOW_HTTP lets payloads travel unencrypted")
+	}
+	if len(config.AllowedNetworks) > 0 {
+		what = append(what, fmt.Sprintf("HOOKS_ALLOWED_NETWORKS opens %v to whoever may create webhooks", config.AllowedNetworks))
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return []finding{{warn, strings.Join(what, "; "), "fine for development; unset in production"}}
+}
