@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -85,6 +86,19 @@ func (s *Service) Stop(ctx context.Context) error {
 func (s *Service) Kill() error {
 	if p := s.current(); p != nil {
 		return p.kill()
+	}
+	return nil
+}
+
+// Freeze is SIGSTOP: the process stands still and does not know it.
+func (s *Service) Freeze() error { return s.signal(syscall.SIGSTOP) }
+
+// Thaw is SIGCONT.
+func (s *Service) Thaw() error { return s.signal(syscall.SIGCONT) }
+
+func (s *Service) signal(sig syscall.Signal) error {
+	if p := s.current(); p != nil {
+		return p.signal(sig)
 	}
 	return nil
 }

@@ -1,0 +1,25 @@
+// Command chaos breaks a running system on purpose and reckons afterwards: what
+// was accepted, what arrived, and how long it took to get over it.
+//
+// Each row is a fresh system of two apis and three workers, as real processes on
+// durable servers, under a steady load; the fault strikes in the middle. The
+// reckoning goes by ids: what mutations answered, what PostgreSQL holds, and
+// what the receiver got must agree. `make chaos` runs it; see --help.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/run"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
+)
+
+func main() {
+	run.Main("chaos", func(ctx context.Context) error {
+		if len(os.Args) == 2 && os.Args[1] == stage.ReceiverCommand {
+			return stage.Receive(ctx, os.Stdin, os.Stdout)
+		}
+		return chaos(ctx, os.Args[1:], os.Stdout)
+	})
+}
