@@ -48,7 +48,9 @@ var admitNext = `
 SELECT CASE WHEN p.lease_until IS NULL THEN 'rung' ELSE 'claimed' END AS what, ` + claimColumns + `
 FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id
 UNION ALL
-SELECT 'again', NULL, webhook_id, '', NULL, '', '', 0, 0, '', '', '', NULL, NULL, NULL, 0, 0, 0 FROM lane WHERE stale`
+SELECT 'again', ` + noUUID + `, webhook_id, '', ` + noUUID + `, '', '', 0, 0, 0, '', '', '' FROM lane WHERE stale`
+
+const noUUID = `'00000000-0000-0000-0000-000000000000'::uuid`
 
 // lockLanes locks the lanes of $3 and computes their free slots, as if freed
 // had already happened. $4 is the window.
@@ -114,7 +116,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 )` + admitNext + `
 UNION ALL
-SELECT 'lost', id, NULL, '', NULL, '', '', 0, 0, '', '', '', NULL, NULL, NULL, 0, 0, 0
+SELECT 'lost', id, ` + noUUID + `, '', ` + noUUID + `, '', '', 0, 0, 0, '', '', ''
 FROM outcome WHERE id NOT IN (SELECT id FROM settled)`
 
 // Record writes outcomes and fills the slots they free: up to lease deliveries
@@ -134,12 +136,10 @@ func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, 
 	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(webhookUUIDs(hooks)), s.window})
 }
 
+// admissionRow is a claimRow, or less than that, and what it stands for.
 type admissionRow struct {
 	What string `db:"what"`
 	claimRow
-	DeliveryID *string `db:"delivery_id"`
-	WebhookID  *string `db:"webhook_id"`
-	EventID    *string `db:"event_id"`
 }
 
 func (s *Work) admission(ctx context.Context, query, holder string, args []any) (webhook.Admission, error) {
@@ -153,36 +153,32 @@ func (s *Work) admission(ctx context.Context, query, holder string, args []any) 
 		return webhook.Admission{}, dbError("recording outcomes", err)
 	}
 	var out webhook.Admission
+	var claimed []claimRow
 	for _, row := range rows {
-		if err := row.addTo(&out, s.opener, holder, at); err != nil {
+		if row.What == "claimed" {
+			claimed = append(claimed, row.claimRow)
+			continue
+		}
+		if err := row.addTo(&out); err != nil {
 			return webhook.Admission{}, fmt.Errorf("reading what was admitted: %w", err)
 		}
 	}
-	return out, nil
+	out.Claimed, err = s.claims(ctx, claimed, holder, at)
+	return out, err
 }
 
-func (row admissionRow) addTo(a *webhook.Admission, opener Opener, holder string, at time.Time) error {
-	r := row.claimRow
-	for to, from := range map[*string]*string{&r.DeliveryID: row.DeliveryID, &r.WebhookID: row.WebhookID, &r.EventID: row.EventID} {
-		if from != nil {
-			*to = *from
-		}
-	}
+func (row admissionRow) addTo(a *webhook.Admission) error {
 	switch row.What {
-	case "claimed":
-		claim, err := r.claim(opener, holder, at)
-		a.Claimed = append(a.Claimed, claim)
-		return err
 	case "rung":
-		owed, err := r.owed()
+		owed, err := row.owed()
 		a.Rung = append(a.Rung, owed)
 		return err
 	case "again":
-		hook, err := webhook.WebhookIDFromUUID(r.WebhookID)
+		hook, err := webhook.WebhookIDFromUUID(row.WebhookID)
 		a.Again = append(a.Again, hook)
 		return err
 	default:
-		id, err := webhook.DeliveryIDFromUUID(r.DeliveryID)
+		id, err := webhook.DeliveryIDFromUUID(row.DeliveryID)
 		a.Lost = append(a.Lost, id)
 		return err
 	}

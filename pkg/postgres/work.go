@@ -19,7 +19,7 @@ const LeaseMargin = 10 * time.Second
 type Work struct {
 	db     *sqlx.DB // a HotPath pool
 	stmts  *prepared
-	opener Opener
+	dests  *destinations
 	window int
 	now    func() time.Time
 }
@@ -27,14 +27,18 @@ type Work struct {
 // NewWork makes a store that keeps at most window deliveries per webhook
 // admitted; opener unseals secrets and headers; now is the caller's clock.
 func NewWork(db *sqlx.DB, opener Opener, window int, now func() time.Time) *Work {
-	return &Work{db: db, stmts: newPrepared(db), opener: opener, window: window, now: now}
+	stmts := newPrepared(db)
+	return &Work{
+		db: db, stmts: stmts, window: window, now: now,
+		dests: &destinations{stmts: stmts, opener: opener, known: map[version]destination{}},
+	}
 }
 
-// claimColumns is what a worker needs to send; p, w and e are pending_deliveries,
-// webhooks and events.
+// claimColumns is what a worker needs to send, but for the webhook itself, of
+// which it names the version; p, w and e are pending_deliveries, webhooks and
+// events.
 const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.attempts, p.budget,
-	e.body, e.traceparent, w.url, w.headers_sealed, w.secrets_sealed, w.secrets_expire_at,
-	w.max_attempts, w.timeout_ms, w.initial_backoff_ms`
+	w.timeout_ms, w.xmin::text AS xmin, e.body, e.traceparent`
 
 // leaseMillis is how long a lease on a delivery to w lasts.
 var leaseMillis = fmt.Sprintf("(w.timeout_ms + %d)", LeaseMargin.Milliseconds())
@@ -66,9 +70,19 @@ func (s *Work) Claim(ctx context.Context, ids []webhook.DeliveryID, holder strin
 	if err := stmt.SelectContext(ctx, &rows, pq.Array(uuids(ids)), holder); err != nil {
 		return nil, dbError("claiming deliveries", err)
 	}
+	return s.claims(ctx, rows, holder, at)
+}
+
+// claims completes rows with the webhooks they go to.
+func (s *Work) claims(ctx context.Context, rows []claimRow, holder string, at time.Time) ([]webhook.Claim, error) {
+	wanted := make(map[version]bool, len(rows))
+	for _, row := range rows {
+		wanted[version{row.WebhookID, row.Xmin}] = true
+	}
+	dests := s.dests.of(ctx, wanted)
 	claims := make([]webhook.Claim, 0, len(rows))
 	for _, row := range rows {
-		claim, err := row.claim(s.opener, holder, at)
+		claim, err := row.claim(dests[row.WebhookID], holder, at)
 		if err != nil {
 			return nil, fmt.Errorf("reading claimed delivery %s: %w", row.DeliveryID, err)
 		}
@@ -93,23 +107,18 @@ func (s *Work) Release(ctx context.Context, claims []webhook.Claim) error {
 }
 
 type claimRow struct {
-	DeliveryID       string         `db:"delivery_id"`
-	WebhookID        string         `db:"webhook_id"`
-	TenantID         string         `db:"tenant_id"`
-	EventID          string         `db:"event_id"`
-	EventType        string         `db:"event_type"`
-	Kind             string         `db:"kind"`
-	Attempts         int            `db:"attempts"`
-	Budget           int            `db:"budget"`
-	Body             string         `db:"body"`
-	TraceParent      string         `db:"traceparent"`
-	URL              string         `db:"url"`
-	HeadersSealed    *string        `db:"headers_sealed"`
-	SecretsSealed    pq.StringArray `db:"secrets_sealed"`
-	SecretsExpireAt  pq.StringArray `db:"secrets_expire_at"`
-	MaxAttempts      int            `db:"max_attempts"`
-	TimeoutMs        int            `db:"timeout_ms"`
-	InitialBackoffMs int            `db:"initial_backoff_ms"`
+	DeliveryID  string `db:"delivery_id"`
+	WebhookID   string `db:"webhook_id"`
+	TenantID    string `db:"tenant_id"`
+	EventID     string `db:"event_id"`
+	EventType   string `db:"event_type"`
+	Kind        string `db:"kind"`
+	Attempts    int    `db:"attempts"`
+	Budget      int    `db:"budget"`
+	TimeoutMs   int    `db:"timeout_ms"`
+	Xmin        string `db:"xmin"`
+	Body        string `db:"body"`
+	TraceParent string `db:"traceparent"`
 }
 
 func (r claimRow) owed() (webhook.Owed, error) {
@@ -127,7 +136,7 @@ func (r claimRow) owed() (webhook.Owed, error) {
 	}, nil
 }
 
-func (r claimRow) claim(opener Opener, holder string, at time.Time) (webhook.Claim, error) {
+func (r claimRow) claim(d destination, holder string, at time.Time) (webhook.Claim, error) {
 	owed, err := r.owed()
 	if err != nil {
 		return webhook.Claim{}, err
@@ -136,21 +145,12 @@ func (r claimRow) claim(opener Opener, holder string, at time.Time) (webhook.Cla
 	if err != nil {
 		return webhook.Claim{}, err
 	}
-	timeout := time.Duration(r.TimeoutMs) * time.Millisecond
-	c := webhook.Claim{
+	return webhook.Claim{
 		Owed: owed, Event: event, LastAttempt: r.Budget,
-		Holder: holder, ClaimedAt: at, Lease: timeout + LeaseMargin,
-		Body: r.Body, TraceParent: r.TraceParent, URL: r.URL,
-		Policy: webhook.Policy{
-			MaxAttempts: r.MaxAttempts, Timeout: timeout,
-			InitialBackoff: time.Duration(r.InitialBackoffMs) * time.Millisecond,
-		},
-	}
-	// What cannot be opened is this one claim's fault, not its neighbours'.
-	if c.Secrets, c.Fault = OpenSecrets(opener, owed.Tenant, owed.Webhook, r.SecretsSealed, r.SecretsExpireAt); c.Fault == nil {
-		c.Headers, c.Fault = OpenHeaders(opener, owed.Tenant, owed.Webhook, r.HeadersSealed)
-	}
-	return c, nil
+		Holder: holder, ClaimedAt: at, Lease: time.Duration(r.TimeoutMs)*time.Millisecond + LeaseMargin,
+		Body: r.Body, TraceParent: r.TraceParent,
+		URL: d.url, Headers: d.headers, Secrets: d.secrets, Policy: d.policy, Fault: d.fault,
+	}, nil
 }
 
 func uuids(ids []webhook.DeliveryID) []string {

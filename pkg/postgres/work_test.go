@@ -472,3 +472,43 @@ func TestPruner_partitions(t *testing.T) {
 		t.Errorf("left: events %d, pending %d, counted %d, %v", left, pending, lanes, err)
 	}
 }
+
+func TestWork_claimSeesWhatTheWebhookIsNow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.webhook(t, "acme", "*")
+	for _, url := range []string{"https://a.example", "https://b.example"} {
+		b.exec(t, `UPDATE webhooks SET url = $1`, url)
+		_, owed := b.accept(t, b.submission(t, "acme", 1))
+		claims, err := b.work.Claim(t.Context(), ids(owed), url)
+		if err != nil || len(claims) != 1 {
+			t.Fatal(claims, err)
+		}
+		if claims[0].URL != url {
+			t.Errorf("URL = %s, want %s", claims[0].URL, url)
+		}
+	}
+}
+
+func TestWork_aSecretThatCannotBeOpenedIsThatClaimsFaultOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	bad, good := b.webhook(t, "acme", "*"), b.webhook(t, "acme", "*")
+	b.exec(t, `UPDATE webhooks SET secrets_sealed = ARRAY['v1.00000000.AAAA'] WHERE id = $1`, bad.UUID())
+	_, owed := b.accept(t, b.submission(t, "acme", 1))
+	claims, err := b.work.Claim(t.Context(), ids(owed), "h")
+	if err != nil || len(claims) != 2 {
+		t.Fatal(claims, err)
+	}
+	for _, c := range claims {
+		if (c.Fault != nil) != (c.Webhook == bad) {
+			t.Errorf("webhook %s (good is %s): fault = %v", c.Webhook, good, c.Fault)
+		}
+	}
+	if err := b.work.Release(t.Context(), claims); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := b.work.Claim(t.Context(), ids(owed), "h2"); err != nil || len(again) != 2 {
+		t.Errorf("released deliveries claimed again: %d, %v, want 2", len(again), err)
+	}
+}
