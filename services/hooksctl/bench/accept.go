@@ -29,14 +29,15 @@ func (s *suite) accept(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.report.Accept.Single, err = s.acceptBy(ctx, y, api, 1, func(ctx context.Context, c *apiclient.Client, e apiclient.Event) error {
+		var figures acceptFigures
+		figures.Single, err = s.acceptBy(ctx, y, api, 1, func(ctx context.Context, c *apiclient.Client, e apiclient.Event) error {
 			_, err := c.Dispatch(ctx, e)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		s.report.Accept.Batch, err = s.acceptBy(ctx, y, api, perCall, func(ctx context.Context, c *apiclient.Client, e apiclient.Event) error {
+		figures.Batch, err = s.acceptBy(ctx, y, api, perCall, func(ctx context.Context, c *apiclient.Client, e apiclient.Event) error {
 			batch := make([]apiclient.Event, perCall)
 			for i := range batch {
 				batch[i] = e
@@ -44,6 +45,7 @@ func (s *suite) accept(ctx context.Context) error {
 			_, _, err := c.DispatchAll(ctx, batch)
 			return err
 		})
+		s.report.Accept = &figures
 		return err
 	})
 }

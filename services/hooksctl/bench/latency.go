@@ -116,6 +116,6 @@ func (s *suite) meet(ctx context.Context, sent []dispatched) error {
 		}
 		mutation, delivery = append(mutation, d.took), append(delivery, came.Sub(d.answered))
 	}
-	s.report.Latency = latencyFigures{Delivery: newQuantiles(delivery), Mutation: newQuantiles(mutation)}
+	s.report.Latency = &latencyFigures{Delivery: newQuantiles(delivery), Mutation: newQuantiles(mutation)}
 	return nil
 }

@@ -80,7 +80,8 @@ func (s *suite) watch(ctx context.Context, y *stage.System, api, worker *stage.S
 	defer cancel()
 	ticker := time.NewTicker(sampleEvery)
 	defer ticker.Stop()
-	m := &s.report.Memory
+	m := new(memoryFigures)
+	s.report.Memory = m
 	for {
 		pending, err := y.Pending(context.WithoutCancel(ctx))
 		if err != nil {

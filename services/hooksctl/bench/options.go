@@ -4,11 +4,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
 // options is how much is measured.
 type options struct {
+	rows       []string
 	rounds     int
 	deliveries int
 	mutations  int
@@ -23,6 +26,7 @@ func parseOptions(args []string) (options, error) {
 	o := options{accepting: 4 * time.Second, parked: 100_000, parking: 12 * time.Second}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "less of everything: under a minute, and less to rely on")
+	rows := flags.String("rows", strings.Join(rowNames(), ","), "only these `rows`")
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds of each throughput row, in turn; medians are reported")
 	flags.IntVar(&o.deliveries, "deliveries", 20_000, "deliveries of each throughput measurement")
 	flags.IntVar(&o.mutations, "mutations", 400, "mutations of the latency row")
@@ -40,6 +44,12 @@ func parseOptions(args []string) (options, error) {
 	}
 	if o.rounds < 1 || o.deliveries < hooks || o.mutations < 1 {
 		return options{}, errors.New("--rounds, --deliveries or --mutations is too small")
+	}
+	o.rows = strings.Split(*rows, ",")
+	for _, name := range o.rows {
+		if !slices.Contains(rowNames(), name) {
+			return options{}, fmt.Errorf("--rows: there is no %q, but %s", name, strings.Join(rowNames(), ", "))
+		}
 	}
 	return o, nil
 }

@@ -14,12 +14,12 @@ import (
 // report is everything that was measured, as --json writes it. Times are in
 // milliseconds, memory in bytes.
 type report struct {
-	Machine machine        `json:"machine"`
-	Seconds float64        `json:"seconds"`
-	Rounds  []round        `json:"rounds"`
-	Latency latencyFigures `json:"latency"`
-	Accept  acceptFigures  `json:"accept"`
-	Memory  memoryFigures  `json:"memory"`
+	Machine machine         `json:"machine"`
+	Seconds float64         `json:"seconds"`
+	Rounds  []round         `json:"rounds,omitempty"`
+	Latency *latencyFigures `json:"latency,omitempty"`
+	Accept  *acceptFigures  `json:"accept,omitempty"`
+	Memory  *memoryFigures  `json:"memory,omitempty"`
 }
 
 type machine struct {

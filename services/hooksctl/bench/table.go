@@ -67,8 +67,22 @@ func (r report) missed() error {
 	return nil
 }
 
+// lines are of the rows that were measured.
 func (r report) lines() []line {
-	return append(r.throughputLines(), append(r.apiLines(), r.memoryLines()...)...)
+	var all []line
+	if len(r.Rounds) > 0 {
+		all = append(all, r.throughputLines()...)
+	}
+	if r.Latency != nil {
+		all = append(all, r.Latency.lines()...)
+	}
+	if r.Accept != nil {
+		all = append(all, r.Accept.lines()...)
+	}
+	if r.Memory != nil {
+		all = append(all, r.Memory.lines()...)
+	}
+	return all
 }
 
 func (r report) throughputLines() []line {
@@ -112,7 +126,7 @@ func splitCost(c rate) string {
 	return text
 }
 
-func (r report) apiLines() []line {
+func (f latencyFigures) lines() []line {
 	ms := func(name string, value, want float64) line {
 		l := line{name: name, figure: fmt.Sprintf("%.1f ms", value)}
 		if want > 0 {
@@ -120,6 +134,16 @@ func (r report) apiLines() []line {
 		}
 		return l
 	}
+	return []line{
+		ms("idle: from the mutation's answer to the arrival, p50", f.Delivery.P50, wantP50),
+		ms("  p99", f.Delivery.P99, wantP99),
+		ms("  max", f.Delivery.Max, 0),
+		ms("idle: the mutation itself, p50", f.Mutation.P50, 0),
+		ms("  p99", f.Mutation.P99, 0),
+	}
+}
+
+func (f acceptFigures) lines() []line {
 	accepting := func(name string, a acceptRate) line {
 		return line{
 			name:   name,
@@ -128,17 +152,12 @@ func (r report) apiLines() []line {
 		}
 	}
 	return []line{
-		ms("idle: from the mutation's answer to the arrival, p50", r.Latency.Delivery.P50, wantP50),
-		ms("  p99", r.Latency.Delivery.P99, wantP99),
-		ms("  max", r.Latency.Delivery.Max, 0),
-		ms("idle: the mutation itself, p50", r.Latency.Mutation.P50, 0),
-		ms("  p99", r.Latency.Mutation.P99, 0),
-		accepting("one api accepts: dispatchEvent from 64 clients", r.Accept.Single),
-		accepting("  dispatchEvents of 100 from 64 clients", r.Accept.Batch),
+		accepting("one api accepts: dispatchEvent from 64 clients", f.Single),
+		accepting("  dispatchEvents of 100 from 64 clients", f.Batch),
 	}
 }
 
-func (r report) memoryLines() []line {
+func (m memoryFigures) lines() []line {
 	mib := func(name string, now, most, want int64) line {
 		l := line{name: name, target: fmt.Sprintf("< %d MiB", want/mebibyte), met: most < want}
 		l.figure = fmt.Sprintf("%.0f MiB", float64(now)/mebibyte)
@@ -147,7 +166,6 @@ func (r report) memoryLines() []line {
 		}
 		return l
 	}
-	m := r.Memory
 	return []line{
 		mib(fmt.Sprintf("memory with %d parked: api", m.Parked), m.API.Resident, m.API.Peak, wantProcess),
 		mib("  worker", m.Worker.Resident, m.Worker.Peak, wantProcess),

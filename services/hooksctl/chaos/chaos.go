@@ -108,14 +108,14 @@ func printTable(out io.Writer, o options, results []result) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\taccepted\trefused\towed\tdelivered\tlost\tduplicated\trecovery\t")
+	fmt.Fprintln(w, "fault\taccepted\trefused\towed\tdelivered\tlost\tduplicated\trecovery\tof it the fault itself\t")
 	for _, r := range results {
 		mark := ""
 		if !r.ok() {
 			mark = "BROKEN"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%.1f s\t%s\n",
-			r.Title, r.Accepted, r.refusals(), r.Owed, r.Delivered, r.Lost, r.Duplicated, r.Recovery, mark)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%.1f s\t%.1f s\t%s\n",
+			r.Title, r.Accepted, r.refusals(), r.Owed, r.Delivered, r.Lost, r.Duplicated, r.Recovery, r.Lasted, mark)
 	}
 	return w.Flush()
 }

@@ -38,6 +38,8 @@ type result struct {
 	// Recovery is the seconds from the fault until the last late delivery was
 	// recorded, or the last mutation refused; 0 when there was none.
 	Recovery float64 `json:"recovery"`
+	// Lasted is the seconds that the fault itself took, restart included.
+	Lasted float64 `json:"lasted"`
 }
 
 // ok tells whether the system kept its promises.

@@ -147,6 +147,7 @@ func (s *scene) play(ctx context.Context, f fault) (result, error) {
 	if err == nil {
 		err = f.strike(ctx, s)
 	}
+	lasted := time.Since(struck)
 	mutations := <-ended
 	if err != nil {
 		return result{}, fmt.Errorf("striking: %w", err)
@@ -158,5 +159,7 @@ func (s *scene) play(ctx context.Context, f fault) (result, error) {
 		return result{}, errors.Join(context.Cause(ctx), drained)
 	}
 	// What is still owed then is counted as lost.
-	return s.reckon(ctx, f, mutations, struck)
+	r, err := s.reckon(ctx, f, mutations, struck)
+	r.Lasted = lasted.Seconds()
+	return r, err
 }
