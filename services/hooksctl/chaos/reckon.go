@@ -45,12 +45,18 @@ type result struct {
 // ok tells whether the system kept its promises.
 func (r result) ok() bool { return r.Lost == 0 && r.Duplicated <= r.MostDuplicated }
 
-// reckon brings together what was answered, what is stored and what arrived.
+// books is all that is known about a row when it is over.
+type books struct {
+	fault     fault
+	struck    time.Time
+	mutations []mutation
+	stored    ledger
+	arrived   []stage.Arrival
+	hooks     map[webhook.TenantID][]webhook.WebhookID // all of them are owed every event
+}
+
+// reckon collects what was answered, what is stored and what arrived.
 func (s *scene) reckon(ctx context.Context, f fault, mutations []mutation, struck time.Time) (result, error) {
-	r := result{Fault: f.name, Title: f.title, Refused: map[string]int{}}
-	if f.repeats {
-		r.MostDuplicated = window * tenants * hooksPerTenant
-	}
 	stored, err := s.stored(ctx)
 	if err != nil {
 		return result{}, err
@@ -59,43 +65,55 @@ func (s *scene) reckon(ctx context.Context, f fault, mutations []mutation, struc
 	if err != nil {
 		return result{}, err
 	}
-	var last time.Time // sign of trouble
-	events := map[webhook.EventID]webhook.TenantID{}
-	since := map[webhook.EventID]time.Time{}
-	for id, tenant := range stored.events {
-		events[id], since[id] = tenant, id.Time()
+	return books{fault: f, struck: struck, mutations: mutations, stored: stored, arrived: arrived, hooks: s.hooks}.balance(), nil
+}
+
+// owing is an event that owes deliveries, and since when.
+type owing struct {
+	tenant webhook.TenantID
+	since  time.Time
+}
+
+// balance compares.
+func (b books) balance() result {
+	r := result{Fault: b.fault.name, Title: b.fault.title, Refused: map[string]int{}}
+	if b.fault.repeats {
+		r.MostDuplicated = window * tenants * hooksPerTenant
 	}
-	for _, m := range mutations {
+	events := map[webhook.EventID]owing{}
+	for id, tenant := range b.stored.events {
+		events[id] = owing{tenant, id.Time()}
+	}
+	var trouble time.Time // the last sign of it
+	for _, m := range b.mutations {
 		if m.accepted() {
 			r.Accepted++
-			events[m.event], since[m.event] = m.tenant, m.ended
+			events[m.event] = owing{m.tenant, m.ended}
 			continue
 		}
 		r.Refused[m.refusal]++
-		last = latest(last, m.ended)
+		trouble = latest(trouble, m.ended)
 	}
 	r.Unanswered = len(events) - r.Accepted
-	came, again := requests(arrived)
-	r.Duplicated = again
-	for id, tenant := range events {
-		for _, hook := range s.hooks[tenant] {
+	var came map[string]bool
+	came, r.Duplicated = requests(b.arrived)
+	for id, event := range events {
+		for _, hook := range b.hooks[event.tenant] {
 			r.Owed++
 			delivery := webhook.DeliveryIDFor(id, hook)
-			at, recorded := stored.succeeded[delivery]
+			at, recorded := b.stored.succeeded[delivery]
 			if !came[delivery.String()] || !recorded {
 				r.Lost++
 				continue
 			}
 			r.Delivered++
-			if at.Sub(since[id]) > lateAfter {
-				last = latest(last, at)
+			if at.Sub(event.since) > lateAfter {
+				trouble = latest(trouble, at)
 			}
 		}
 	}
-	if last.After(struck) {
-		r.Recovery = last.Sub(struck).Seconds()
-	}
-	return r, nil
+	r.Recovery = max(0, trouble.Sub(b.struck).Seconds())
+	return r
 }
 
 func latest(a, b time.Time) time.Time {

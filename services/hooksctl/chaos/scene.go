@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +78,7 @@ func (s *scene) setUp(ctx context.Context) error {
 		return err
 	}
 	g, starting := errgroup.WithContext(ctx)
-	for _, service := range append(s.apis, s.workers...) {
+	for _, service := range slices.Concat(s.apis, s.workers) {
 		g.Go(func() error { return service.Start(starting) })
 	}
 	if err := g.Wait(); err != nil {

@@ -79,6 +79,7 @@ type Receiver struct {
 	stdin   io.Closer
 	hooks   string
 	control string
+	client  *http.Client
 }
 
 // StartReceiver starts this program anew as a receiver.
@@ -97,7 +98,7 @@ func StartReceiver() (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting receiver: %w", err)
 	}
-	r := &Receiver{stdin: stdin}
+	r := &Receiver{stdin: stdin, client: &http.Client{Transport: &http.Transport{}}}
 	if r.proc, err = startProcess("receiver", cmd); err != nil {
 		return nil, err
 	}
@@ -110,7 +111,10 @@ func StartReceiver() (*Receiver, error) {
 }
 
 // Close ends the process.
-func (r *Receiver) Close() error { return errors.Join(r.stdin.Close(), r.proc.kill()) }
+func (r *Receiver) Close() error {
+	r.client.CloseIdleConnections()
+	return errors.Join(r.stdin.Close(), r.proc.kill())
+}
 
 // URL is where to send: /slow/<milliseconds> is slow, /hang does not answer, any
 // other path answers at once.
@@ -150,7 +154,7 @@ func (r *Receiver) call(ctx context.Context, method, path string, into any) erro
 	if err != nil {
 		return fmt.Errorf("asking receiver: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("asking receiver: %w", err)
 	}

@@ -63,7 +63,8 @@ func (s *Service) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	probe := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := probe.Do(req)
 	if err != nil {
 		return err
 	}
