@@ -32,7 +32,7 @@ func (s *session) invite(sys *system, bearer string) error {
 		{"metrics", sys.apiURL() + "/metrics  " + sys.metricsURL() + "/metrics"},
 		{"receiver", sys.receiverURL() + "/  verifies with the reference library of Standard Webhooks"},
 		{"logs", s.logs.where()},
-		{"terminal", ". " + path + "  then hooksctl dispatch, doctor, token ... work on this system"},
+		{"terminal", ". " + path + "  and then " + os.Args[0] + " dispatch, doctor, token ... work on this system"},
 	}
 	s.out.Printf("")
 	for _, row := range rows {
