@@ -83,6 +83,9 @@ func verdict(results []result) error {
 }
 
 func publish(out io.Writer, o options, results []result) error {
+	if len(results) == 0 {
+		return nil
+	}
 	if err := printTable(out, o, results); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}

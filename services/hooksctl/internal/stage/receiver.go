@@ -113,7 +113,8 @@ func StartReceiver() (*Receiver, error) {
 // Close ends the process.
 func (r *Receiver) Close() error {
 	r.client.CloseIdleConnections()
-	return errors.Join(r.stdin.Close(), r.proc.kill())
+	_ = r.stdin.Close() // which ends it; a process that has ended has closed it
+	return r.proc.kill()
 }
 
 // URL is where to send: /slow/<milliseconds> is slow, /hang does not answer, any

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -63,8 +65,12 @@ func (y *System) service(kind, addrVariable string, more ...string) (*Service, e
 		return nil, err
 	}
 	name := fmt.Sprintf("%s-%s-%d", y.name, kind, len(y.services))
+	log := filepath.Join(y.stage.dir, name+".log")
+	if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the log of an earlier run: %w", err)
+	}
 	s := &Service{
-		Addr: addr, name: name, path: filepath.Join(y.stage.dir, kind), log: filepath.Join(y.stage.dir, name+".log"),
+		Addr: addr, name: name, path: filepath.Join(y.stage.dir, kind), log: log,
 		env: append([]string{
 			"DATABASE_URL=" + y.database, "REDIS_URL=" + y.stage.Servers.RedisURL(),
 			"HOOKS_ENCRYPTION_KEYS=" + y.stage.keyCSV, "HOOKS_ALLOW_HTTP=true", "HOOKS_ALLOWED_NETWORKS=127.0.0.0/8",
