@@ -43,6 +43,23 @@ func TestStack_keptDataSurvivesARestart(t *testing.T) {
 	}
 }
 
+// Ctrl-C in the first seconds of the first run leaves half of a data folder.
+func TestStart_afterAnInterruptedInitdb(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(openDir(t), "dev")
+	data := filepath.Join(dir, "postgres", "data")
+	if err := os.MkdirAll(filepath.Join(data, "base"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, devstack.Config{Dir: dir, Keep: true})
+	if got := queryInt(t, s.DatabaseURL(), `SELECT 7`); got != 7 {
+		t.Errorf("PostgreSQL says %d, want 7", got)
+	}
+}
+
 func TestStack_throwAwayLeavesNothing(t *testing.T) {
 	t.Parallel()
 	parent := openDir(t)

@@ -115,14 +115,17 @@ func (p *Postgres) Kill() error { return p.server.kill() }
 // initialise makes the data folder with initdb, once.
 func (p *Postgres) initialise(ctx context.Context) error {
 	made, err := os.ReadFile(filepath.Join(p.data, "PG_VERSION"))
-	if err == nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for data of PostgreSQL: %w", err)
+	}
+	if err == nil && p.everStarted() {
 		if v := strings.TrimSpace(string(made)); v != strconv.Itoa(p.program.version.major) {
 			return fmt.Errorf("data in %s are of PostgreSQL %s and this is %s: delete that folder to start afresh", p.data, v, p.Version())
 		}
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("looking for data of PostgreSQL: %w", err)
+	if err := p.clear(); err != nil {
+		return fmt.Errorf("removing data that were never finished: %w", err)
 	}
 	pw, err := p.passwordFile()
 	if err != nil {
@@ -143,6 +146,22 @@ func (p *Postgres) initialise(ctx context.Context) error {
 		return fmt.Errorf("running initdb: %w:\n%s", err, out)
 	}
 	return nil
+}
+
+// everStarted tells data that hold something from those of an initdb that was
+// interrupted: the server leaves a note of its options at its first start.
+func (p *Postgres) everStarted() bool {
+	_, err := os.Stat(filepath.Join(p.data, "postmaster.opts"))
+	return err == nil
+}
+
+// clear empties the data folder, which initdb wants.
+func (p *Postgres) clear() error {
+	entries, err := os.ReadDir(p.data)
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(p.data, entry.Name())))
+	}
+	return err
 }
 
 // passwordFile hands the password to initdb, in a file that its user can read.
