@@ -37,6 +37,7 @@ func (s *session) demonstrate(ctx context.Context, sys *system) error {
 		}
 		return err
 	}
+	s.delivered = true
 	sys.arrivals.printFromNowOn()
 	if s.cmd.Once {
 		return nil

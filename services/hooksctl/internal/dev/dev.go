@@ -60,7 +60,11 @@ type session struct {
 	kept    kept
 	logs    *logs
 	servers *servers
+	// delivered tells that the demonstration succeeded.
+	delivered bool
 }
+
+var errNotDelivered = errors.New("stopped before the event was delivered")
 
 // Run runs the system until ctx ends, or the first delivery with --once.
 func (cmd *Command) Run(ctx context.Context, c *console.Console) (err error) {
@@ -70,7 +74,7 @@ func (cmd *Command) Run(ctx context.Context, c *console.Console) (err error) {
 	s := &session{cmd: cmd, out: c, logs: &logs{dir: cmd.Dir, verbose: cmd.Verbose, stderr: c.Err}}
 	defer func() { err = errors.Join(err, s.logs.close()) }()
 	if s.servers, err = s.startServers(ctx); err != nil {
-		return err
+		return s.unlessTold(ctx, err)
 	}
 	defer func() { err = errors.Join(err, s.stopServers(ctx)) }()
 	// Only whoever holds the servers' folder may write beside them.
@@ -78,9 +82,27 @@ func (cmd *Command) Run(ctx context.Context, c *console.Console) (err error) {
 		return err
 	}
 	if err := s.migrate(ctx); err != nil {
+		return s.unlessTold(ctx, err)
+	}
+	if err := s.serve(ctx); err != nil {
 		return err
 	}
-	return s.serve(ctx)
+	if cmd.Once && !s.delivered {
+		return errNotDelivered
+	}
+	return nil
+}
+
+// unlessTold turns the errors of a start that was interrupted into what they mean.
+func (s *session) unlessTold(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case s.cmd.Once:
+		return errNotDelivered
+	default:
+		return nil
+	}
 }
 
 func (s *session) migrate(ctx context.Context) error {
@@ -128,13 +150,11 @@ func (s *session) serve(ctx context.Context) error {
 		return nil
 	})
 	group.Add("demonstration", func(ctx context.Context) error {
-		if err := s.demonstrate(ctx, sys); err != nil {
-			return err
-		}
-		if s.cmd.Once {
+		err := s.demonstrate(ctx, sys)
+		if err == nil && s.cmd.Once {
 			finish()
 		}
-		return nil
+		return err
 	})
 	if err := group.Run(ctx); err != nil {
 		return fmt.Errorf("%w (logs: %s)", err, s.logs.where())

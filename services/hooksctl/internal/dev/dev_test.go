@@ -3,6 +3,7 @@ package dev
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -117,6 +118,18 @@ func TestCommand_invitesAndStopsCleanly(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, envFile)); err == nil {
 		t.Error("the settings of a system that is gone are still there")
+	}
+}
+
+func TestCommand_stoppedEarly(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for once, want := range map[bool]error{false: nil, true: errNotDelivered} {
+		cmd := Command{Once: once, Dir: t.TempDir(), ReceiverAddr: "127.0.0.1:0"}
+		if err := cmd.Run(ctx, console.New(nil, io.Discard, io.Discard, freePorts())); !errors.Is(err, want) {
+			t.Errorf("once %v: Run = %v, want %v", once, err, want)
+		}
 	}
 }
 
