@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -38,7 +39,7 @@ func withBinaries(run func() int) (code int, err error) {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	args := []string{"build", "-buildvcs=false", "-o", dir + string(os.PathSeparator)}
+	args := []string{"build", "-buildvcs=false", "-race=" + raceSetting(), "-o", dir + string(os.PathSeparator)}
 	for _, service := range []string{"api", "worker", "monitor"} {
 		args = append(args, modules+service)
 	}
@@ -54,6 +55,19 @@ func withBinaries(run func() int) (code int, err error) {
 		}
 	}
 	return run(), nil
+}
+
+// raceSetting lets the race detector look at the services, too, when it looks at
+// the tests.
+func raceSetting() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, setting := range info.Settings {
+			if setting.Key == "-race" {
+				return setting.Value
+			}
+		}
+	}
+	return "false"
 }
 
 func given(name string) (found bool) {

@@ -50,6 +50,9 @@ func start(t *testing.T, service string, env []string) *process {
 	}
 	t.Cleanup(func() {
 		p.kill()
+		if line := p.log.fault(); line != "" {
+			t.Errorf("%s logs a fault of its own: %s", service, line)
+		}
 		if t.Failed() {
 			t.Logf("log of %s, process %d, its end:\n%s", service, p.cmd.Process.Pid, p.log.tail())
 		}
@@ -140,6 +143,19 @@ func (l *logText) line(texts ...string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// fault returns a line that tells of a fault of the process: whatever a test
+// does to the system, there is to be none. asynq is louder than we are when
+// Redis is away.
+func (l *logText) fault() string {
+	for line := range strings.Lines(l.String()) {
+		ours := strings.Contains(line, `"level":"ERROR"`) && !strings.Contains(line, `"msg":"asynq"`)
+		if ours || strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") {
+			return line
+		}
+	}
+	return ""
 }
 
 func (l *logText) tail() string {

@@ -141,6 +141,18 @@ func (r *receiver) perDelivery() map[string]int {
 	return maps.Clone(r.counts)
 }
 
+// perAttempt counts the requests of each attempt: more than one means that the
+// first one was not recorded.
+func (r *receiver) perAttempt() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[string]int{}
+	for _, got := range r.came {
+		counts["attempt "+got.Header.Get("Crm-Attempt")+" of "+got.delivery()]++
+	}
+	return counts
+}
+
 // subscribe makes a webhook that leads to a path, which from then on trusts its
 // secret only.
 func (r *receiver) subscribe(c *client, path string, input vars) created {

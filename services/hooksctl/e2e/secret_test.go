@@ -90,23 +90,24 @@ func (h *hunt) lookBehind(place, text string) {
 	h.look(place, text, h.customer)
 }
 
-// lookInRedis searches every key, and returns how many there are.
-func (h *hunt) lookInRedis() (keys int) {
+// lookInRedis searches every key, and reports whether a task of the tenant was
+// among them.
+func (h *hunt) lookInRedis() (rung bool) {
 	h.t.Helper()
 	ctx := h.t.Context()
 	all := h.redis.Scan(ctx, 0, "*", 1000).Iterator()
 	for all.Next(ctx) {
 		key := all.Val()
-		keys++
 		h.lookBehind("Redis, the name "+key, key)
 		for _, value := range h.redisValues(key) {
 			h.lookBehind("Redis, "+key, value)
+			rung = rung || strings.Contains(value, tenant)
 		}
 	}
 	if err := all.Err(); err != nil {
 		h.t.Fatal(err)
 	}
-	return keys
+	return rung
 }
 
 // redisValues reads a key of any type. What is gone meanwhile has none.
@@ -133,11 +134,19 @@ func (h *hunt) redisValues(key string) (values []string) {
 	return values
 }
 
+// lookInPostgres searches every row, which together must hold what customers gave.
 func (h *hunt) lookInPostgres() {
 	h.t.Helper()
+	var all strings.Builder
 	for table, rows := range h.dump() {
 		for _, row := range rows {
 			h.look("table "+table, row, h.needles)
+			all.WriteString(row)
+		}
+	}
+	for name, datum := range h.customer {
+		if !strings.Contains(all.String(), datum) {
+			h.t.Errorf("PostgreSQL has no %s: the test looks in the wrong place", name)
 		}
 	}
 }
@@ -220,8 +229,8 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 	secretEvent := vars{"event": "LEAD_CREATED", "objectId": "1", "object": vars{"note": content}}
 
 	c.dispatch(secretEvent) // rung for, and nobody there
-	if h.lookInRedis() == 0 {
-		t.Fatal("Redis is empty: the test looks in the wrong place")
+	if !h.lookInRedis() {
+		t.Fatal("no task in Redis: the test looks in the wrong place")
 	}
 	h.lookInMonitor(monitor.addr)
 	worker := h.worker()
@@ -252,6 +261,9 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 			t.Errorf("%s: exit code %d", p.name, code)
 		}
 		h.lookBehind("log of "+p.name, p.log.String())
+	}
+	if _, found := worker.log.line(failed); !found {
+		t.Errorf("the worker's log does not tell of %s: the test looks in the wrong place", failed)
 	}
 	for _, answer := range c.answers.texts {
 		h.look("an answer", answer, h.needles)
