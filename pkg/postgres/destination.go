@@ -99,11 +99,7 @@ func (d *destinations) of(ctx context.Context, wanted map[version]bool) map[stri
 }
 
 func (d *destinations) read(ctx context.Context, ids []string) (rows []destinationRow, err error) {
-	stmt, err := d.stmts.get(ctx, selectDestinations)
-	if err != nil {
-		return nil, err
-	}
-	err = stmt.SelectContext(ctx, &rows, pq.Array(ids))
+	err = d.stmts.selectAll(ctx, &rows, selectDestinations, pq.Array(ids))
 	return rows, dbError("reading webhooks to send to", err)
 }
 

@@ -20,7 +20,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
-	"github.com/lib/pq/pqerror"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
@@ -159,5 +158,3 @@ func isBadData(err error) bool {
 	var pqErr *pq.Error
 	return errors.As(err, &pqErr) && (pqErr.Code.Class() == "22" || pqErr.Code.Class() == "23")
 }
-
-func isUniqueViolation(err error) bool { return pq.As(err, pqerror.UniqueViolation) != nil }

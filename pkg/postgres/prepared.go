@@ -25,10 +25,19 @@ func (p *prepared) get(ctx context.Context, query string) (*sqlx.Stmt, error) {
 	if stmt, ok := p.stmts[query]; ok {
 		return stmt, nil
 	}
-	stmt, err := p.db.PreparexContext(ctx, query)
+	stmt, err := p.db.PreparexContext(ctx, query) //nolint:sqlclosecheck // kept, that is the point; it closes with the pool
 	if err != nil {
 		return nil, dbError("preparing a statement", err)
 	}
 	p.stmts[query] = stmt
 	return stmt, nil
+}
+
+// selectAll reads all rows of a prepared query into dest, a pointer to a slice.
+func (p *prepared) selectAll(ctx context.Context, dest any, query string, args ...any) error {
+	stmt, err := p.get(ctx, query) //nolint:sqlclosecheck // kept by get
+	if err != nil {
+		return err
+	}
+	return stmt.SelectContext(ctx, dest, args...)
 }

@@ -122,7 +122,7 @@ func (p *Pruner) dropDay(ctx context.Context, day string, tables []string) error
 		}
 		for _, table := range tables {
 			// Safety: table matched dayPartition, so it needs no quoting.
-			if _, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE %s`, table)); err != nil { //nolint:gosec // see above
+			if _, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE %s`, table)); err != nil {
 				return dbError("dropping partition "+table, err)
 			}
 		}

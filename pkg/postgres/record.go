@@ -17,7 +17,7 @@ import (
 // whether rows were queued that this statement's snapshot misses (stale), and
 // `freed`: per webhook the slots given back and the rows queued again.
 // Parameters: $1 how many to lease at once, $2 to whom.
-var admitNext = `
+const admitNext = `
 , chosen AS MATERIALIZED (
 	SELECT p.delivery_id, row_number() OVER (ORDER BY p.turn, p.due_at) <= $1 AS leased, ` + leaseMillis + ` AS lease_ms
 	FROM lane l
@@ -61,7 +61,7 @@ snapshot AS (
 	SELECT webhook_id, open, admitted, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 
-var admitDue = `
+const admitDue = `
 WITH ` + lockLanes + `, freed AS (
 	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
 ), lane AS MATERIALIZED (
@@ -75,7 +75,7 @@ WITH ` + lockLanes + `, freed AS (
 //
 // The lanes are locked before any row is touched: whoever pauses a webhook
 // does it in that order too. $5.. are parallel arrays, one entry an outcome.
-var recordOutcomes = `
+const recordOutcomes = `
 WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	SELECT * FROM unnest($5::uuid[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::text[],
 		$11::timestamptz[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
@@ -143,13 +143,9 @@ type admissionRow struct {
 }
 
 func (s *Work) admission(ctx context.Context, query, holder string, args []any) (webhook.Admission, error) {
-	stmt, err := s.stmts.get(ctx, query)
-	if err != nil {
-		return webhook.Admission{}, err
-	}
 	at := s.now()
 	var rows []admissionRow
-	if err := stmt.SelectContext(ctx, &rows, args...); err != nil {
+	if err := s.stmts.selectAll(ctx, &rows, query, args...); err != nil {
 		return webhook.Admission{}, dbError("recording outcomes", err)
 	}
 	var out webhook.Admission
@@ -163,6 +159,7 @@ func (s *Work) admission(ctx context.Context, query, holder string, args []any) 
 			return webhook.Admission{}, fmt.Errorf("reading what was admitted: %w", err)
 		}
 	}
+	var err error
 	out.Claimed, err = s.claims(ctx, claimed, holder, at)
 	return out, err
 }
@@ -238,12 +235,8 @@ SELECT DISTINCT webhook_id FROM pending_deliveries WHERE delivery_id = ANY ($1::
 // to, where these are due and not admitted. Older deliveries of the same
 // webhook go first.
 func (s *Work) AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error) {
-	stmt, err := s.stmts.get(ctx, webhooksDue)
-	if err != nil {
-		return webhook.Admission{}, err
-	}
 	var hooks []string
-	if err := stmt.SelectContext(ctx, &hooks, pq.Array(uuids(ids))); err != nil {
+	if err := s.stmts.selectAll(ctx, &hooks, webhooksDue, pq.Array(uuids(ids))); err != nil {
 		return webhook.Admission{}, dbError("finding the lanes of due deliveries", err)
 	}
 	if len(hooks) == 0 {

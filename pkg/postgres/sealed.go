@@ -8,17 +8,16 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-// Opener and Sealer keep secrets unreadable at rest (I7). The additional data
-// ties a sealed text to its tenant, webhook and column, so that rows cannot be
-// swapped.
-type (
-	Opener interface {
-		Open(sealed string, aad ...string) ([]byte, error)
-	}
-	Sealer interface {
-		Seal(plaintext []byte, aad ...string) (string, error)
-	}
-)
+// Opener reads what a Sealer made unreadable (I7). The additional data ties a
+// sealed text to its tenant, webhook and column, so that rows cannot be swapped.
+type Opener interface {
+	Open(sealed string, aad ...string) ([]byte, error)
+}
+
+// Sealer makes secrets unreadable at rest.
+type Sealer interface {
+	Seal(plaintext []byte, aad ...string) (string, error)
+}
 
 const (
 	secretColumn  = "secrets_sealed"

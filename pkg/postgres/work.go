@@ -40,13 +40,14 @@ func NewWork(db *sqlx.DB, opener Opener, window int, now func() time.Time) *Work
 const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.attempts, p.budget,
 	w.timeout_ms, w.xmin::text AS xmin, e.body, e.traceparent`
 
-// leaseMillis is how long a lease on a delivery to w lasts.
-var leaseMillis = fmt.Sprintf("(w.timeout_ms + %d)", LeaseMargin.Milliseconds())
+// leaseMillis is how long a lease on a delivery to w lasts: the timeout and
+// LeaseMargin.
+const leaseMillis = `(w.timeout_ms + 10000)`
 
 // claimDeliveries leases those of the given deliveries that are admitted and
 // that no live lease holds. Two claims of one delivery are harmless: the loser
 // waits for the row, looks again and finds the winner's lease.
-var claimDeliveries = `
+const claimDeliveries = `
 WITH p AS (
 	UPDATE pending_deliveries p
 	SET lease_until = now() + ` + leaseMillis + ` * interval '1 millisecond', lease_holder = $2
@@ -61,13 +62,9 @@ FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id
 // Claim leases deliveries to holder, which must be unique to this call (I3).
 // Those that are finished, not admitted or leased by another are left out.
 func (s *Work) Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error) {
-	stmt, err := s.stmts.get(ctx, claimDeliveries)
-	if err != nil {
-		return nil, err
-	}
 	at := s.now()
 	var rows []claimRow
-	if err := stmt.SelectContext(ctx, &rows, pq.Array(uuids(ids)), holder); err != nil {
+	if err := s.stmts.selectAll(ctx, &rows, claimDeliveries, pq.Array(uuids(ids)), holder); err != nil {
 		return nil, dbError("claiming deliveries", err)
 	}
 	return s.claims(ctx, rows, holder, at)

@@ -311,8 +311,15 @@ func TestWork_claimCarriesWhatSendingTakes(t *testing.T) {
 	}
 	c := claims[0]
 	if c.Body != sub.Events[0].Event.Body || c.Webhook != hook || c.Attempt != 1 || c.LastAttempt != 3 ||
-		c.URL != "https://example.com" || len(c.Secrets) != 1 || c.Lease != 15*time.Second {
+		c.URL != "https://example.com" || len(c.Secrets) != 1 || c.Lease != 5*time.Second+postgres.LeaseMargin {
 		t.Errorf("claim = %+v", c)
+	}
+	var lease float64
+	if err := b.db.GetContext(t.Context(), &lease, `SELECT extract(epoch FROM lease_until - rung_at) FROM pending_deliveries`); err != nil {
+		t.Fatal(err)
+	}
+	if lease < c.Lease.Seconds() || lease > c.Lease.Seconds()+5 {
+		t.Errorf("lease in PostgreSQL = %.1f s, want %s from the claim", lease, c.Lease)
 	}
 }
 

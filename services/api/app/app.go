@@ -49,7 +49,7 @@ type App struct {
 // be down. Run must follow, or Close.
 func New(ctx context.Context, config env.API, log *slog.Logger) (_ *App, err error) {
 	a := &App{config: config, log: log, registry: obs.NewRegistry("api"), group: run.NewGroup(log, grace)}
-	defer func() {
+	defer func() { //nolint:contextcheck // what is open has to be closed, whatever ended ctx
 		if err != nil {
 			err = errors.Join(err, a.group.Close())
 		}
@@ -71,7 +71,7 @@ func (a *App) Addr() string { return a.server.Addr() }
 func (a *App) Run(ctx context.Context) error { return a.group.Run(ctx) }
 
 func (a *App) open() (err error) {
-	url := a.config.Database.URL.Reveal()
+	url := a.config.URL.Reveal()
 	if a.db, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections}); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ type App struct {
 // Redis may be down. Run must follow, or Close.
 func New(ctx context.Context, config env.Worker, log *slog.Logger) (_ *App, err error) {
 	a := &App{config: config, log: log, registry: obs.NewRegistry("worker"), group: run.NewGroup(log, grace)}
-	defer func() {
+	defer func() { //nolint:contextcheck // what is open has to be closed, whatever ended ctx
 		if err != nil {
 			err = errors.Join(err, a.group.Close())
 		}
@@ -66,7 +66,7 @@ func (a *App) MetricsAddr() string { return a.metrics.Addr() }
 func (a *App) Run(ctx context.Context) error { return a.group.Run(ctx) }
 
 func (a *App) open(ctx context.Context) (err error) {
-	url := a.config.Database.URL.Reveal()
+	url := a.config.URL.Reveal()
 	if a.db, err = postgres.Open(postgres.Config{URL: url, MaxConns: repairConns}); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func setup(t testing.TB) *bundle {
 		t.Fatal(err)
 	}
 	b := &bundle{t: t, config: config, receiver: newReceiver(t)}
-	if b.db, err = postgres.Open(postgres.Config{URL: config.Database.URL.Reveal()}); err != nil {
+	if b.db, err = postgres.Open(postgres.Config{URL: config.URL.Reveal()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.db.Close() })
