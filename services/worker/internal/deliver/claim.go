@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,7 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 		claims, err = e.claimDue(ctx, tickets, claims, holder)
 	}
 	for _, c := range claims {
-		e.start(c, tickets[c.Delivery])
+		e.start(c, tickets[c.Delivery]) //nolint:contextcheck // a request outlives the statement that claimed it
 		delete(tickets, c.Delivery)
 	}
 	for _, t := range tickets {
@@ -107,9 +108,12 @@ func (e *Engine) answer(t *ticket, r result) {
 	}
 }
 
-// start sends a claimed delivery, for which a slot is taken.
+// start sends a claimed delivery, for which a slot is taken. It counts as
+// unsettled until it is released or its outcome is dealt with: recording an
+// outcome may start the next delivery, even while the engine stops.
 func (e *Engine) start(c webhook.Claim, t *ticket) {
-	e.sending.Go(func() { e.send(c, t) })
+	e.unsettled.Add(1)
+	go e.send(c, t) // waited for by unsettled
 }
 
 // release gives up a claim whose request was not made. Unless a fault of its own
@@ -118,7 +122,8 @@ func (e *Engine) start(c webhook.Claim, t *ticket) {
 func (e *Engine) release(c webhook.Claim, t *ticket, why string, fault error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	e.cfg.Log.WarnContext(ctx, why, obs.Delivery(c.Delivery), obs.Webhook(c.Webhook), obs.Attempt(c.Attempt), obs.Err(fault))
+	e.cfg.Log.WarnContext(ctx, "claim released", slog.String("reason", why),
+		obs.Delivery(c.Delivery), obs.Webhook(c.Webhook), obs.Attempt(c.Attempt), obs.Err(fault))
 	err := e.cfg.Store.Release(ctx, []webhook.Claim{c})
 	if err == nil && fault == nil {
 		e.cfg.Doorbell.Ring([]webhook.Owed{c.Owed})

@@ -70,7 +70,7 @@ type Engine struct {
 	stopping bool
 	wake     chan struct{} // there may be something to claim
 
-	sending sync.WaitGroup
+	unsettled sync.WaitGroup // claims that are neither released nor recorded
 }
 
 // New checks the configuration and registers metrics.
@@ -120,7 +120,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.recordAll(base)
 	}()
 	e.claimAll(ctx, base)
-	e.sending.Wait()
+	e.unsettled.Wait()
 	close(e.outcome)
 	<-recorded
 	return nil

@@ -27,6 +27,7 @@ func (e *Engine) recordAll(ctx context.Context) {
 		batch := e.gather(first)
 		e.metrics.batch.Observe(float64(len(batch)))
 		e.record(ctx, batch)
+		e.unsettled.Add(-len(batch))
 	}
 }
 
@@ -95,7 +96,7 @@ func (e *Engine) recordOnce(ctx context.Context, batch []settled) (webhook.Admis
 	}
 	lease := e.reserve(len(batch))
 	adm, err := e.cfg.Store.Record(ctx, outcomes, lease, e.holders.next())
-	e.goOn(adm, lease)
+	e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
 	return adm, err
 }
 
@@ -242,7 +243,7 @@ func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID) {
 	defer cancel()
 	lease := e.reserve(len(hooks))
 	adm, err := e.cfg.Store.Admit(ctx, hooks, lease, e.holders.next())
-	e.goOn(adm, lease)
+	e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
 	if err != nil {
 		e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
 	}

@@ -17,21 +17,28 @@ const recordReserve = 2 * time.Second
 // outcomes cannot pile up beyond the slots when PostgreSQL is away.
 func (e *Engine) send(c webhook.Claim, t *ticket) {
 	defer e.giveBack(1)
+	settledHere := true // otherwise the recorder does it
+	defer func() {
+		if settledHere {
+			e.unsettled.Done()
+		}
+	}()
 	if c.Fault != nil {
 		e.metrics.faults.Inc()
-		e.release(c, t, "delivery cannot be sent, holding it", c.Fault)
+		e.release(c, t, "it cannot be sent", c.Fault)
 		return
 	}
 	if !e.leaseLasts(c) {
-		e.release(c, t, "lease too short to send, releasing", nil)
+		e.release(c, t, "the lease is too short to send", nil)
 		return
 	}
 	attempt, err := e.cfg.Sender.Send(context.Background(), request(c))
 	if err != nil {
-		e.release(c, t, "request broken off, releasing", nil)
+		e.release(c, t, "the request was broken off", nil)
 		return
 	}
 	next := webhook.Decide(c.Policy, attempt, c.LastAttempt, e.cfg.Jitter())
+	settledHere = false
 	e.outcome <- settled{Outcome: webhook.Outcome{Claim: c, Attempt: attempt, Next: next}, ticket: t}
 }
 
