@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,6 +36,9 @@ type destinations struct {
 
 // version is a webhook's row as one transaction left it.
 type version struct{ webhook, xmin string }
+
+// errNoWebhook is the fault of a claim whose webhook vanished since.
+var errNoWebhook = errors.New("the webhook's row is gone")
 
 // maxDestinations bounds the memory; when it is full, it starts over.
 const maxDestinations = 10_000
@@ -82,6 +86,9 @@ func (d *destinations) of(ctx context.Context, wanted map[version]bool) map[stri
 			found[id] = destination{fault: err}
 		}
 		return found
+	}
+	for _, id := range missing {
+		found[id] = destination{fault: errNoWebhook} // unless it is among the rows
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -31,6 +31,9 @@ const idempotencyTTL = 24 * time.Hour
 // acceptEvents stores events, finds who subscribes at this instant, and writes
 // what they are owed, all in one statement (I1).
 //
+// What waits for a retry does not keep new events back: only slots count. Where
+// there is a backlog, recording has filled every slot with it, oldest first.
+//
 // The lanes are locked before anything is decided about admission; a lane that
 // vanished while we waited belongs to a webhook deleted in that instant.
 // Parameters: ids, tenants, types, bodies, traceparents; then pairs of (index of
@@ -53,8 +56,7 @@ WITH event AS MATERIALIZED (
 	ORDER BY webhook_id FOR UPDATE
 ), owed AS MATERIALIZED (
 	SELECT e.n, delivery_id(e.id, w.id) AS id, e.id AS event_id, e.tenant_id, e.type, w.id AS webhook_id, w.max_attempts,
-		l.open AND l.queued = 0
-			AND row_number() OVER (PARTITION BY w.id ORDER BY e.n) <= $8 - l.admitted AS admitted
+		l.open AND row_number() OVER (PARTITION BY w.id ORDER BY e.n) <= $8 - l.admitted AS admitted
 	FROM matched m
 	JOIN lane l ON l.webhook_id = m.webhook_id
 	JOIN event e ON e.n = m.n

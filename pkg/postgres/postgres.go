@@ -83,6 +83,12 @@ func (c Config) dsn() (string, error) {
 	}
 	set("statement_timeout", fmt.Sprint(timeout.Milliseconds()))
 	set("connect_timeout", "5")
+	// A process that is frozen or lost inside a transaction must not keep its
+	// locks, a lane's or the relay's, for longer than that.
+	set("idle_in_transaction_session_timeout", "10000")
+	set("tcp_keepalives_idle", "10")
+	set("tcp_keepalives_interval", "5")
+	set("tcp_keepalives_count", "3")
 	set("timezone", "UTC")
 	set("application_name", "crm-webhooks")
 	if c.HotPath {

@@ -35,6 +35,7 @@ const admitNext = `
 		lease_holder = CASE WHEN c.leased THEN $2 END
 	FROM chosen c
 	WHERE p.delivery_id = c.delivery_id AND NOT p.admitted
+		AND p.due_at <= now() -- it may have been sent, and put off, while we waited for a lock
 	RETURNING p.*
 ), counted AS (
 	UPDATE lanes SET
@@ -66,7 +67,7 @@ WITH ` + lockLanes + `, freed AS (
 	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
 ), lane AS MATERIALIZED (
 	SELECT l.webhook_id, CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
-		l.open AND l.queued > s.queued AND l.admitted < $4 AS stale
+		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
 
@@ -112,7 +113,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 ), lane AS MATERIALIZED (
 	SELECT l.webhook_id,
 		CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted + coalesce(f.freed, 0), 0) ELSE 0 END AS room,
-		l.open AND l.queued > s.queued AS stale
+		l.open AND l.queued <> s.queued AND l.queued > 0 AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 )` + admitNext + `
 UNION ALL

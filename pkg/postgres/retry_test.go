@@ -92,13 +92,6 @@ func TestRetry_waitsForItsTurn(t *testing.T) {
 				b.accept(t, b.submission(t, "acme", window))
 			}, laneRow{3, 1, 3, 1},
 		},
-		"others in line": {
-			func(t *testing.T, b *manageBundle, _ webhook.WebhookID) {
-				t.Helper()
-				_, owed := b.accept(t, b.submission(t, "acme", 1))
-				b.settle(t, owed[0].Delivery, webhook.Retrying)
-			}, laneRow{0, 2, 0, 2},
-		},
 		"a paused webhook": {
 			func(t *testing.T, b *manageBundle, hook webhook.WebhookID) {
 				t.Helper()

@@ -38,7 +38,8 @@ func NewWork(db *sqlx.DB, opener Opener, window int, now func() time.Time) *Work
 // which it names the version; p, w and e are pending_deliveries, webhooks and
 // events.
 const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.attempts, p.budget,
-	w.timeout_ms, w.xmin::text AS xmin, e.body, e.traceparent`
+	w.timeout_ms, w.xmin::text AS xmin,
+	CASE WHEN p.lease_until IS NOT NULL THEN e.body ELSE '' END AS body, e.traceparent`
 
 // leaseMillis is how long a lease on a delivery to w lasts: the timeout and
 // LeaseMargin.

@@ -519,3 +519,24 @@ func TestWork_aSecretThatCannotBeOpenedIsThatClaimsFaultOnly(t *testing.T) {
 		t.Errorf("released deliveries claimed again: %d, %v, want 2", len(again), err)
 	}
 }
+
+// A delivery that waits hours for its retry must not keep new events waiting.
+func TestEvents_aWaitingRetryDoesNotHoldNewEventsBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	_, owed := b.accept(t, b.submission(t, "acme", 1))
+	claims, err := b.work.Claim(t.Context(), ids(owed), "h")
+	if err != nil || len(claims) != 1 {
+		t.Fatal(claims, err)
+	}
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Retrying)}, 0, "h"); err != nil {
+		t.Fatal(err)
+	}
+	if _, owed := b.accept(t, b.submission(t, "acme", 1)); len(owed) != 1 {
+		t.Errorf("admitted %d of a new event's deliveries, want 1", len(owed))
+	}
+	if diff := cmp.Diff(laneRow{1, 1, 1, 1}, b.lane(t, hook)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -16,7 +16,12 @@ func (e *Engine) Handle(ctx context.Context, b tasks.Bell) (tasks.Answer, error)
 	o := outcomes[0]
 	switch o.Next.Status {
 	case webhook.Retrying:
-		return tasks.Answer{RetryAt: e.cfg.Now().Add(o.Next.Delay), Error: o.Attempt.Error}, nil
+		now := e.cfg.Now()
+		at := now.Add(o.Next.Delay)
+		if !e.timers.add(o.Claim.Webhook, now, at) {
+			return tasks.Answer{}, nil // it waits in PostgreSQL, where it is found when due
+		}
+		return tasks.Answer{RetryAt: at, Error: o.Attempt.Error}, nil
 	case webhook.Failed:
 		return tasks.Answer{Exhausted: true, Error: o.Attempt.Error}, nil
 	default:
