@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -25,22 +26,26 @@ const (
 )
 
 // CreatePartitions makes the partitions from today to the given number of days
-// ahead (UTC) and returns how many tables are new.
+// ahead (UTC) and returns how many tables are new. A day that cannot be made now
+// does not keep the later ones from being made: those have no rows in the way.
 func (p *Pruner) CreatePartitions(ctx context.Context, now time.Time, days int) (made int, err error) {
 	for i := range days + 1 {
 		day := now.UTC().AddDate(0, 0, i).Format(time.DateOnly)
-		err := inTx(ctx, p.db, func(tx *sqlx.Tx) error {
-			if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
-				return dbError("bounding the lock", err)
-			}
-			var n int
-			err := tx.GetContext(ctx, &n, createPartition, day)
-			made += n
-			return dbError("creating partitions of "+day, err)
-		})
-		if err != nil {
-			return made, err
+		n, fault := p.createDay(ctx, day)
+		made, err = made+n, errors.Join(err, fault)
+	}
+	return made, err
+}
+
+func (p *Pruner) createDay(ctx context.Context, day string) (made int, err error) {
+	err = inTx(ctx, p.db, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
+			return dbError("bounding the lock", err)
 		}
+		return dbError("creating partitions of "+day, tx.GetContext(ctx, &made, createPartition, day))
+	})
+	if err != nil {
+		return 0, err
 	}
 	return made, nil
 }

@@ -94,15 +94,20 @@ const (
 	lockDeletedLane = `SELECT webhook_id FROM lanes WHERE deleted ORDER BY webhook_id LIMIT 1 FOR UPDATE SKIP LOCKED`
 	buryDeliveries  = `
 WITH gone AS (
-	DELETE FROM pending_deliveries WHERE delivery_id IN (
-		SELECT delivery_id FROM pending_deliveries
-		WHERE webhook_id = $1 AND (lease_until IS NULL OR lease_until < now()) LIMIT $2 FOR UPDATE SKIP LOCKED)
+	-- Two questions, because each has an index and both together have none.
+	DELETE FROM pending_deliveries WHERE delivery_id = ANY (
+		ARRAY(SELECT delivery_id FROM pending_deliveries
+			WHERE webhook_id = $1 AND NOT admitted LIMIT $2 FOR UPDATE SKIP LOCKED)
+		|| ARRAY(SELECT delivery_id FROM pending_deliveries
+			WHERE webhook_id = $1 AND admitted AND (lease_until IS NULL OR lease_until < now()) LIMIT $2 FOR UPDATE SKIP LOCKED))
 	RETURNING delivery_id
 )
 UPDATE deliveries d SET status = 'failed', failure_reason = 'webhook_deleted', next_attempt_at = NULL, completed_at = now()
 FROM gone WHERE d.id = gone.delivery_id`
 	dropEmptyLane = `
-DELETE FROM lanes WHERE webhook_id = $1 AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1)`
+DELETE FROM lanes WHERE webhook_id = $1
+	AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1 AND admitted)
+	AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1 AND NOT admitted)`
 )
 
 // BuryDeleted works on one deleted webhook and reports whether it found any.
@@ -142,7 +147,7 @@ LEFT JOIN (
 	SELECT webhook_id, count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
 	FROM pending_deliveries WHERE kind = 'event' GROUP BY webhook_id
 ) p ON p.webhook_id = l.webhook_id
-WHERE l.admitted <> coalesce(p.admitted, 0) OR l.queued <> coalesce(p.queued, 0)`
+WHERE NOT l.deleted AND (l.admitted <> coalesce(p.admitted, 0) OR l.queued <> coalesce(p.queued, 0))`
 )
 
 type laneCount struct {

@@ -78,16 +78,11 @@ func (p *Pruner) Round(ctx context.Context) (err error) {
 		defer cancel()
 		err = errors.Join(err, resign(end))
 	}()
-	made, err := p.cfg.Store.CreatePartitions(ctx, p.cfg.Now(), daysAhead)
-	if err != nil {
-		return err
-	}
-	dropped, err := p.cfg.Store.DropPartitions(ctx, p.cfg.Now(), p.cfg.Retention)
+	// Each of the three goes on without the others.
+	made, notMade := p.cfg.Store.CreatePartitions(ctx, p.cfg.Now(), daysAhead)
+	dropped, notDropped := p.cfg.Store.DropPartitions(ctx, p.cfg.Now(), p.cfg.Retention)
 	if made > 0 || len(dropped) > 0 {
 		p.cfg.Log.InfoContext(ctx, "prune: partitions", slog.Int("made", made), slog.Any("days_dropped", dropped))
 	}
-	if err != nil {
-		return err
-	}
-	return p.cfg.Store.DeleteExpired(ctx, p.cfg.Retention)
+	return errors.Join(notMade, notDropped, p.cfg.Store.DeleteExpired(ctx, p.cfg.Retention))
 }

@@ -86,6 +86,9 @@ type Relay struct {
 	mended prometheus.Counter
 	leader prometheus.Gauge
 	tick   int
+	// away is set while Redis does not answer: rings are lost then, and when it is
+	// back, everything unclaimed is rung for at once, whatever was tried before.
+	away bool
 }
 
 // New registers metrics.
@@ -157,8 +160,10 @@ func (r *Relay) Tick(ctx context.Context) {
 	defer cancel()
 	r.tick++
 	r.try(ctx, "looking for what Redis lost", r.checkRedis)
-	r.try(ctx, "ringing again", r.ringAgain)
-	r.try(ctx, "filling lanes", r.admit)
+	if !r.away {
+		r.try(ctx, "ringing again", r.ringAgain)
+		r.try(ctx, "filling lanes", r.admit)
+	}
 	r.try(ctx, "finishing deleted webhooks", r.bury)
 	if r.tick%mendEvery == 0 {
 		r.try(ctx, "mending lanes", r.mend)
@@ -179,15 +184,19 @@ func (r *Relay) try(ctx context.Context, doing string, step func(context.Context
 func (r *Relay) checkRedis(ctx context.Context) error {
 	lost, err := r.cfg.Canary.Check(ctx)
 	if err != nil {
+		r.away = true
 		return err
 	}
 	if lost {
 		r.lost.Inc()
-		r.cfg.Log.InfoContext(ctx, "relay: Redis is new or has forgotten, ringing for everything unclaimed")
+	}
+	if lost || r.away {
+		r.cfg.Log.InfoContext(ctx, "relay: Redis is new, is back or has forgotten, ringing for everything unclaimed")
 		started := time.Now()
 		if err := r.ring(ctx, func() time.Duration { return time.Since(started) }, false); err != nil {
 			return err
 		}
+		r.away = false
 	}
 	return r.cfg.Canary.Plant(ctx)
 }
