@@ -16,11 +16,7 @@ func (s *Service) Retry(ctx context.Context, tenant webhook.TenantID, id webhook
 	}
 	if owed != nil {
 		s.cfg.Doorbell.RingReplay([]webhook.Owed{*owed})
-		return d, nil
 	}
-	// Others may be in line only because they wait for their time: then there is
-	// room for this one.
-	s.fill(ctx, d.WebhookID)
 	return d, nil
 }
 

@@ -230,8 +230,8 @@ func TestRetry_ringsAsAReplay(t *testing.T) {
 	if _, err := b.Retry(t.Context(), "acme", second); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.bell.rung) != 1 || b.bell.rung[0].Delivery != second {
-		t.Errorf("rang for %v, want %s", b.bell.rung, second)
+	if len(b.bell.replayed) != 2 || b.bell.replayed[1].Delivery != second {
+		t.Errorf("rang for %v, want %s at last", b.bell.replayed, second)
 	}
 }
 
