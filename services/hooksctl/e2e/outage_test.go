@@ -116,7 +116,7 @@ func TestOutage_workerWithTheWrongKey(t *testing.T) {
 	r.subscribe(c, "/", nil)
 	wrong := s.worker("HOOKS_ENCRYPTION_KEYS=" + newSystem(t).key)
 	c.dispatch(event("1"))
-	wrong.awaitLog("delivery cannot be sent")
+	wrong.awaitLog("it cannot be sent")
 	s.worker()
 	wrong.terminate()
 	if code := wrong.awaitEnd(); code != 0 {
