@@ -10,17 +10,28 @@ import (
 )
 
 const (
+	// disableWebhooks, too, locks in order: two workers may disable the same ones.
 	disableWebhooks = `
+WITH active AS MATERIALIZED (
+	SELECT id FROM webhooks WHERE id = ANY ($1::uuid[]) AND status = 'active' AND deleted_at IS NULL
+	ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE webhooks SET status = 'disabled', status_reason = $2, updated_at = now()
-WHERE id = ANY ($1::uuid[]) AND status = 'active' AND deleted_at IS NULL RETURNING id`
+WHERE id = ANY (ARRAY(SELECT id FROM active)) RETURNING id`
 	// Locking is a statement of its own: the next one then sees every delivery
 	// that was admitted before the lock was ours.
 	lockLanesInOrder = `SELECT FROM lanes WHERE webhook_id = ANY ($1::uuid[]) ORDER BY webhook_id FOR UPDATE`
-	// closeLanes takes back the slots of deliveries that nobody is sending.
+	// closeLanes takes back the slots of deliveries that nobody is sending. It
+	// locks them in the order in which a claim does, or each could come to wait
+	// for the other.
 	closeLanes = `
-WITH back AS (
-	UPDATE pending_deliveries SET admitted = false, lease_until = NULL, lease_holder = NULL
+WITH unsent AS MATERIALIZED (
+	SELECT delivery_id FROM pending_deliveries
 	WHERE webhook_id = ANY ($1::uuid[]) AND admitted AND kind = 'event' AND (lease_until IS NULL OR lease_until < now())
+	ORDER BY delivery_id FOR UPDATE
+), back AS (
+	UPDATE pending_deliveries SET admitted = false, lease_until = NULL, lease_holder = NULL
+	WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM unsent))
 	RETURNING webhook_id
 )
 UPDATE lanes l SET open = false, deleted = l.deleted OR $2,

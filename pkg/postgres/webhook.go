@@ -22,7 +22,7 @@ type Keys interface {
 // step. A deleted webhook is not found by any method.
 //
 // Whoever needs several rows locks them in this order: webhooks, lanes,
-// pending_deliveries.
+// pending_deliveries; those of one table by id.
 type Webhooks struct {
 	db   *sqlx.DB
 	keys Keys

@@ -1,0 +1,81 @@
+package postgres_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// A claim locks deliveries by id. Where they lie in another order, whoever
+// closes a lane must not lock them as it finds them.
+func TestRelay_closesALaneInTheOrderOfAClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	sub := b.submission(t, "acme", window)
+	for i := range sub.Events { // the newest id is stored first
+		sub.Events[i].Event.ID = webhook.NewEventID(time.Now().Add(-time.Duration(i)*time.Second), random(t))
+	}
+	_, owed := b.accept(t, sub)
+	inOrder := ids(owed)
+	slices.SortFunc(inOrder, webhook.DeliveryID.Compare)
+
+	claim := b.begin(t)
+	lockDelivery(t, claim, inOrder[0])
+	disabled := make(chan error, 1)
+	go func() { // waited for below
+		disabled <- b.relay.Disable(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook}, "gone")
+	}()
+	b.awaitBlocked(t)
+	for _, id := range inOrder[1:] {
+		lockDelivery(t, claim, id) // refused when Disable has it already
+	}
+	if err := claim.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-disabled; err != nil {
+		t.Errorf("Disable beside a claim: %v", err)
+	}
+}
+
+func (b *bundle) begin(t *testing.T) *sqlx.Tx {
+	t.Helper()
+	tx, err := b.db.BeginTxx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	return tx
+}
+
+func lockDelivery(t *testing.T, tx *sqlx.Tx, id webhook.DeliveryID) {
+	t.Helper()
+	if _, err := tx.ExecContext(t.Context(), `SELECT FROM pending_deliveries WHERE delivery_id = $1 FOR UPDATE NOWAIT`, id.UUID()); err != nil {
+		t.Errorf("locking %s: %v", id, err)
+	}
+}
+
+// awaitBlocked returns when a session of this database waits for a lock.
+func (b *bundle) awaitBlocked(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for blocked := false; !blocked; {
+		err := b.db.GetContext(t.Context(), &blocked, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("nobody waits for a lock")
+		}
+	}
+}
