@@ -28,17 +28,11 @@ func NewEvents(db *sqlx.DB, window int) *Events {
 
 const idempotencyTTL = 24 * time.Hour
 
-// acceptEvents stores events, finds who subscribes at this instant, and writes
-// what they are owed, all in one statement (I1).
-//
-// What waits for a retry does not keep new events back: only slots count. Where
-// there is a backlog, recording has filled every slot with it, oldest first.
-//
-// The lanes are locked before anything is decided about admission; a lane that
-// vanished while we waited belongs to a webhook deleted in that instant.
-// Parameters: ids, tenants, types, bodies, traceparents; then pairs of (index of
-// event, pattern that would match it); then the window.
-const acceptEvents = `
+// storeEvents is how both ways of accepting begin: it stores events and finds
+// who subscribes at this instant. The place is that of an event among those its
+// webhook is owed. Parameters: ids, tenants, types, bodies, traceparents; then
+// pairs of (index of event, pattern that would match it).
+const storeEvents = `
 WITH event AS MATERIALIZED (
 	SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
 		WITH ORDINALITY AS e (id, tenant_id, type, body, traceparent, n)
@@ -46,34 +40,53 @@ WITH event AS MATERIALIZED (
 	INSERT INTO events (id, tenant_id, type, body, traceparent)
 	SELECT id, tenant_id, type, body, traceparent FROM event
 ), matched AS MATERIALIZED (
-	SELECT DISTINCT e.n, s.webhook_id
-	FROM unnest($6::int[], $7::text[]) AS c (n, pattern)
-	JOIN event e ON e.n = c.n
-	JOIN subscriptions s ON s.tenant_id = e.tenant_id AND s.pattern = c.pattern
-), lane AS MATERIALIZED (
-	SELECT webhook_id, open, admitted, queued FROM lanes
-	WHERE webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT deleted
-	ORDER BY webhook_id FOR UPDATE
+	SELECT n, webhook_id, row_number() OVER (PARTITION BY webhook_id ORDER BY n) AS place
+	FROM (
+		SELECT DISTINCT s.webhook_id, e.n
+		FROM unnest($6::int[], $7::text[]) AS c (n, pattern)
+		JOIN event e ON e.n = c.n
+		JOIN subscriptions s ON s.tenant_id = e.tenant_id AND s.pattern = c.pattern
+	) m
+)`
+
+// acceptEvents stores events and writes what they are owed, all in one
+// statement (I1). Its last parameter is the window.
+//
+// What waits for a retry does not keep new events back: only slots count. Where
+// there is a backlog, recording has filled every slot with it, oldest first.
+//
+// The lanes are locked before anything is decided about admission; a lane that
+// vanished while we waited belongs to a webhook deleted in that instant.
+//
+// Rows are inserted in the order of their ids: most indexes then grow at their
+// end only, which saves a fifth of the time where much is owed.
+const acceptEvents = storeEvents + `, lane AS MATERIALIZED (
+	SELECT l.webhook_id, l.open, l.admitted, w.max_attempts
+	FROM lanes l JOIN webhooks w ON w.id = l.webhook_id
+	WHERE l.webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT l.deleted
+	ORDER BY l.webhook_id FOR UPDATE OF l
 ), owed AS MATERIALIZED (
-	SELECT e.n, delivery_id(e.id, w.id) AS id, e.id AS event_id, e.tenant_id, e.type, w.id AS webhook_id, w.max_attempts,
-		l.open AND row_number() OVER (PARTITION BY w.id ORDER BY e.n) <= $8 - l.admitted AS admitted
+	SELECT m.n, delivery_id(e.id, m.webhook_id) AS id, e.id AS event_id, e.tenant_id, e.type, m.webhook_id, l.max_attempts,
+		l.open AND m.place <= $8 - l.admitted AS admitted
 	FROM matched m
 	JOIN lane l ON l.webhook_id = m.webhook_id
 	JOIN event e ON e.n = m.n
-	JOIN webhooks w ON w.id = m.webhook_id
+	ORDER BY id
 ), delivery AS (
 	INSERT INTO deliveries (id, tenant_id, webhook_id, event_id, event_type, max_attempts, next_attempt_at)
 	SELECT id, tenant_id, webhook_id, event_id, type, max_attempts, now() FROM owed
 ), pending AS (
 	INSERT INTO pending_deliveries (delivery_id, webhook_id, tenant_id, event_id, event_type, budget, admitted)
-	SELECT id, webhook_id, tenant_id, event_id, type, max_attempts, admitted FROM owed ORDER BY n
+	SELECT id, webhook_id, tenant_id, event_id, type, max_attempts, admitted FROM owed
 ), counted AS (
 	UPDATE lanes SET admitted = lanes.admitted + o.admitted, queued = lanes.queued + o.queued
 	FROM (SELECT webhook_id, count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
 		FROM owed GROUP BY webhook_id) o
 	WHERE lanes.webhook_id = o.webhook_id
 )
-SELECT n, id, webhook_id, admitted FROM owed ORDER BY n`
+SELECT n, count(*) AS deliveries,
+	array_agg(id) FILTER (WHERE admitted) AS admitted, array_agg(webhook_id) FILTER (WHERE admitted) AS webhooks
+FROM owed GROUP BY n ORDER BY n`
 
 // selectKeys finds the keys that were used within their time to live.
 const selectKeys = `
@@ -283,11 +296,12 @@ func claimKeys(ctx context.Context, tx *sqlx.Tx, fresh []submitted) error {
 	return dbError("claiming idempotency keys", err)
 }
 
+// owedRow is what an event owes; only what was admitted is worth listing.
 type owedRow struct {
-	N         int    `db:"n"`
-	ID        string `db:"id"`
-	WebhookID string `db:"webhook_id"`
-	Admitted  bool   `db:"admitted"`
+	N          int            `db:"n"`
+	Deliveries int            `db:"deliveries"`
+	Admitted   pq.StringArray `db:"admitted"`
+	Webhooks   pq.StringArray `db:"webhooks"` // of the admitted ones
 }
 
 // insert stores events with what they owe and completes their receipts.
@@ -302,24 +316,29 @@ func (s *Events) insert(ctx context.Context, stmt *sqlx.Stmt, fresh []submitted,
 	var owed []webhook.Owed
 	for _, row := range rows {
 		e := fresh[row.N-1]
-		receipts[e.submission].Events[e.index].Deliveries++
-		if !row.Admitted {
-			continue
+		receipts[e.submission].Events[e.index].Deliveries = row.Deliveries
+		for i, id := range row.Admitted {
+			o, err := newOwed(id, row.Webhooks[i], e.Event.Tenant, e.Event.Type.String())
+			if err != nil {
+				return nil, err
+			}
+			owed = append(owed, o)
 		}
-		delivery, err := webhook.DeliveryIDFromUUID(row.ID)
-		if err != nil {
-			return nil, err
-		}
-		hook, err := webhook.WebhookIDFromUUID(row.WebhookID)
-		if err != nil {
-			return nil, err
-		}
-		owed = append(owed, webhook.Owed{
-			Delivery: delivery, Webhook: hook, Tenant: e.Event.Tenant,
-			EventType: e.Event.Type.String(), Kind: webhook.KindEvent, Attempt: 1,
-		})
 	}
 	return owed, nil
+}
+
+// newOwed is a delivery that was accepted right now.
+func newOwed(delivery, hook string, tenant webhook.TenantID, eventType string) (webhook.Owed, error) {
+	d, err := webhook.DeliveryIDFromUUID(delivery)
+	if err != nil {
+		return webhook.Owed{}, err
+	}
+	w, err := webhook.WebhookIDFromUUID(hook)
+	if err != nil {
+		return webhook.Owed{}, err
+	}
+	return webhook.Owed{Delivery: d, Webhook: w, Tenant: tenant, EventType: eventType, Kind: webhook.KindEvent, Attempt: 1}, nil
 }
 
 func acceptArgs(fresh []submitted, window int) []any {

@@ -58,7 +58,7 @@ type bundle struct {
 }
 
 // setup runs an accepter over a real PostgreSQL; wrap may stand between them.
-func setup(t *testing.T, wrap func(accept.Store) accept.Store) *bundle {
+func setup(t testing.TB, wrap func(accept.Store) accept.Store) *bundle {
 	t.Helper()
 	db, err := postgres.Open(postgres.Config{URL: postgrestest.New(t), HotPath: true})
 	if err != nil {
@@ -83,7 +83,7 @@ func setup(t *testing.T, wrap func(accept.Store) accept.Store) *bundle {
 	return b
 }
 
-func event(t *testing.T, n int, key string) webhook.NewEvent {
+func event(t testing.TB, n int, key string) webhook.NewEvent {
 	t.Helper()
 	typ, err := webhook.ParseEventType("invoice.paid")
 	if err != nil {
