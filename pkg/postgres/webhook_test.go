@@ -271,7 +271,7 @@ func TestWebhooks_deletedIsOutOfSight(t *testing.T) {
 	if claims, err := b.work.Claim(t.Context(), ids(owed), "h"); err != nil || len(claims) != 0 {
 		t.Errorf("claims for a deleted webhook = %d, %v, want 0", len(claims), err)
 	}
-	if _, err := b.relay.BuryDeleted(t.Context(), 100); err != nil {
+	if _, err := b.relay.Bury(t.Context(), id, 100); err != nil {
 		t.Fatal(err)
 	}
 	d, err := b.deliveries.Get(t.Context(), "acme", owed[0].Delivery)

@@ -365,25 +365,6 @@ func TestRelay_unclaimedIsRungAfterTheGraceAndSeldomerEachTime(t *testing.T) {
 	}
 }
 
-func TestRelay_buriesWhatADeletedWebhookOwes(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	hook := b.webhook(t, "acme", "*")
-	b.accept(t, b.submission(t, "acme", 5))
-	b.exec(t, `UPDATE lanes SET open = false, deleted = true WHERE webhook_id = $1`, hook.UUID())
-	for more := true; more; {
-		var err error
-		if more, err = b.relay.BuryDeleted(t.Context(), 2); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var failed, lanes int
-	if err := b.db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM deliveries WHERE failure_reason = 'webhook_deleted'),
-		(SELECT count(*) FROM lanes)`).Scan(&failed, &lanes); err != nil || failed != 5 || lanes != 0 {
-		t.Errorf("failed = %d, lanes = %d, %v, want 5 and 0", failed, lanes, err)
-	}
-}
-
 func TestRelay_oneLeader(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -402,23 +383,6 @@ func TestRelay_oneLeader(t *testing.T) {
 		t.Fatal("nobody can lead after resignation", err)
 	}
 	_ = again.Resign(t.Context())
-}
-
-func TestRelay_mendsLanes(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	hook := b.webhook(t, "acme", "*")
-	b.accept(t, b.submission(t, "acme", 5))
-	if n, err := b.relay.MendLanes(t.Context()); err != nil || n != 0 {
-		t.Errorf("mended %d, %v, want 0", n, err)
-	}
-	b.exec(t, `UPDATE lanes SET admitted = 7, queued = 0`)
-	if n, err := b.relay.MendLanes(t.Context()); err != nil || n != 1 {
-		t.Errorf("mended %d, %v, want 1", n, err)
-	}
-	if diff := cmp.Diff(laneRow{3, 2, 3, 2}, b.lane(t, hook)); diff != "" {
-		t.Error(diff)
-	}
 }
 
 func TestEvents_idempotencyKeys(t *testing.T) {

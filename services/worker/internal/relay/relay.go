@@ -21,8 +21,9 @@ import (
 type Store interface {
 	Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error)
 	WithRoom(ctx context.Context, window int, grace time.Duration, limit int) ([]webhook.WebhookID, error)
-	BuryDeleted(ctx context.Context, limit int) (more bool, err error)
-	MendLanes(ctx context.Context) (mended int, err error)
+	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
+	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
+	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
 }
 
 // Admitter fills free slots.
@@ -73,7 +74,14 @@ const (
 	pageSize = 1000
 	maxPages = 50
 
-	mendEvery  = 60 // ticks
+	// buryPage deleted webhooks share buryLimit in a tick: finishing what they owe
+	// is in no hurry, however much it is, and what comes next in the tick may be.
+	buryPage  = 100
+	buryLimit = interval / 2
+
+	// mendPage lanes are looked at every mendEvery ticks.
+	mendPage   = 200
+	mendEvery  = 5
 	sweepEvery = 30 // ticks
 	tickLimit  = 20 * time.Second
 )
@@ -86,6 +94,8 @@ type Relay struct {
 	mended prometheus.Counter
 	leader prometheus.Gauge
 	tick   int
+	// buried and audited are the last webhooks that had their turn.
+	buried, audited webhook.WebhookID
 	// away is set while Redis does not answer: rings are lost then, and when it is
 	// back, everything unclaimed is rung for at once, whatever was tried before.
 	away bool
@@ -240,18 +250,36 @@ func (r *Relay) admit(ctx context.Context) error {
 	return nil
 }
 
+// bury gives every deleted webhook a page in turn until time is up or nothing
+// can be done for any. The next tick goes on with the next one, also after a
+// fault.
 func (r *Relay) bury(ctx context.Context) error {
-	for range maxPages {
-		more, err := r.cfg.Store.BuryDeleted(ctx, pageSize)
-		if err != nil || !more {
-			return err
+	hooks, err := r.cfg.Store.Deleted(ctx, r.buried, buryPage)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	for len(hooks) > 0 {
+		var unfinished []webhook.WebhookID
+		for _, hook := range hooks {
+			r.buried = hook
+			more, err := r.cfg.Store.Bury(ctx, hook, pageSize)
+			if err != nil || time.Since(started) >= buryLimit {
+				return err
+			}
+			if more {
+				unfinished = append(unfinished, hook)
+			}
 		}
+		hooks = unfinished
 	}
 	return nil
 }
 
+// mend looks at some lanes more than last time.
 func (r *Relay) mend(ctx context.Context) error {
-	n, err := r.cfg.Store.MendLanes(ctx)
+	next, n, err := r.cfg.Store.MendLanes(ctx, r.audited, mendPage)
+	r.audited = next
 	if n > 0 {
 		r.mended.Add(float64(n))
 		r.cfg.Log.ErrorContext(ctx, "relay: lanes had wrong counts", obs.Count(n))

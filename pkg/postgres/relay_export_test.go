@@ -1,0 +1,9 @@
+package postgres
+
+// Statements of the relay whose plans are tested: they must not read the backlog.
+const (
+	SuspectLanes   = suspectLanes
+	BuryDeliveries = buryDeliveries
+	CloseLanes     = closeLanes
+	AuditDepth     = auditDepth
+)
