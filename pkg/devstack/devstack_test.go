@@ -3,6 +3,7 @@ package devstack_test
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,9 +16,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	tasks.RouteClientLog(slog.New(slog.DiscardHandler)) // it tells of every try to reach a server that was killed
+	// The client library sleeps between tries, for a second, after Close too.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 func TestStack_keptDataSurvivesARestart(t *testing.T) {
 	t.Parallel()

@@ -58,7 +58,7 @@ func NewPostgres(cfg PostgresConfig) (*Postgres, error) {
 	p := &Postgres{cfg: cfg, program: program}
 	// SIGINT is a "fast" shutdown: sessions are ended, commits are kept. Data that
 	// nobody will read again need no last checkpoint: SIGQUIT, "immediate".
-	p.server = server{name: "PostgreSQL", log: filepath.Join(cfg.Dir, "postgres.log"), stop: syscall.SIGQUIT}
+	p.server = server{name: "PostgreSQL", log: filepath.Join(cfg.Dir, "postgres.log"), stop: syscall.SIGQUIT, freePort: freePort}
 	if cfg.Durable {
 		p.server.stop = syscall.SIGINT
 	}
@@ -111,6 +111,10 @@ func (p *Postgres) Stop(ctx context.Context) error { return p.server.end(ctx) }
 
 // Kill is SIGKILL: the server gets no chance to put anything in order.
 func (p *Postgres) Kill() error { return p.server.kill() }
+
+// Abort is an "immediate" shutdown: sessions end without a word, and the next
+// Start recovers as after a crash. When ctx ends first it kills.
+func (p *Postgres) Abort(ctx context.Context) error { return p.server.endBy(ctx, syscall.SIGQUIT) }
 
 // initialise makes the data folder with initdb, once.
 func (p *Postgres) initialise(ctx context.Context) error {

@@ -126,19 +126,25 @@ func cleanEnv() []string {
 // freePort finds a free loopback port below the range that systems take for
 // outgoing connections: a client redialling a stopped server must not take the
 // server's port away as its own.
-func freePort() (int, error) {
-	const lowest, highest = 15000, 32000
+func freePort() (int, error) { return freePortIn(15000, 32000) }
+
+func freePortIn(lowest, highest int) (int, error) {
 	var last error
 	for range 100 {
 		port := lowest + rand.IntN(highest-lowest) //nolint:gosec // no secret
-		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		if err != nil {
-			last = err
-			continue
+		if last = tryPort(port); last == nil {
+			return port, nil
 		}
-		return port, l.Close()
 	}
 	return 0, fmt.Errorf("finding a free port: %w", last)
+}
+
+func tryPort(port int) error {
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // logTail returns the end of a log, to be part of an error.

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +30,8 @@ type RedisConfig struct {
 	Durable bool
 	// Databases is the number of databases, 16 when zero.
 	Databases int
+	// Settings are further settings by name.
+	Settings map[string]string
 }
 
 // Redis is one private Redis (or Valkey). Start, Stop and Kill may follow each
@@ -52,7 +56,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		return nil, fmt.Errorf("making folder for Redis: %w", err)
 	}
 	r := &Redis{cfg: cfg, program: program}
-	r.server = server{name: "Redis", log: filepath.Join(cfg.Dir, "redis.log"), stop: syscall.SIGTERM}
+	r.server = server{name: "Redis", log: filepath.Join(cfg.Dir, "redis.log"), stop: syscall.SIGTERM, freePort: freePort}
 	r.password, err = storedPassword(filepath.Join(cfg.Dir, "password"))
 	return r, err
 }
@@ -110,13 +114,18 @@ func (r *Redis) settings() string {
 		// is the name that 6.2 knows too.
 		"hash-max-ziplist-value 512",
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Settings)) {
+		lines = append(lines, name+" "+r.cfg.Settings[name])
+	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// ping speaks the protocol itself: a client library would retry and log by its
-// own rules while the server is still starting.
-func (r *Redis) ping(ctx context.Context) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.server.addr())
+func (r *Redis) ping(ctx context.Context) error { return pingRedis(ctx, r.server.addr(), r.password) }
+
+// pingRedis speaks the protocol itself: a client library would retry and log by
+// its own rules while the server is still starting.
+func pingRedis(ctx context.Context, addr, password string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("connecting to private Redis: %w", err)
 	}
@@ -124,7 +133,7 @@ func (r *Redis) ping(ctx context.Context) error {
 	if err := conn.SetDeadline(time.Now().Add(pingTimeout)); err != nil {
 		return fmt.Errorf("asking private Redis: %w", err)
 	}
-	if _, err := fmt.Fprintf(conn, "AUTH %s\r\nPING\r\n", r.password); err != nil {
+	if _, err := fmt.Fprintf(conn, "AUTH %s\r\nPING\r\n", password); err != nil {
 		return fmt.Errorf("asking private Redis: %w", err)
 	}
 	lines := bufio.NewScanner(conn)

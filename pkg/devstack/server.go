@@ -26,6 +26,8 @@ type server struct {
 	name string
 	log  string // path
 	stop syscall.Signal
+	// freePort finds a port at the first start.
+	freePort func() (int, error)
 
 	mu   sync.Mutex
 	port int
@@ -101,7 +103,7 @@ func (s *server) choosePort() error {
 		return nil
 	}
 	var err error
-	s.port, err = freePort()
+	s.port, err = s.freePort()
 	return err
 }
 
@@ -136,9 +138,11 @@ func (s *server) exited() <-chan struct{} {
 }
 
 // end stops the server in good order; when ctx ends first it kills.
-func (s *server) end(ctx context.Context) error {
+func (s *server) end(ctx context.Context) error { return s.endBy(ctx, s.stop) }
+
+func (s *server) endBy(ctx context.Context, sig syscall.Signal) error {
 	if p := s.current(); p != nil {
-		return p.stop(ctx, s.stop)
+		return p.stop(ctx, sig)
 	}
 	return nil
 }
