@@ -19,6 +19,10 @@ const chimeChannel = "hooks:ring"
 // maxPark is how long an idle worker goes without looking when it hears nothing.
 const maxPark = 50 * time.Millisecond
 
+// resubscribeAfter keeps a client that is closed, or a server that refuses, from
+// being asked all the time.
+const resubscribeAfter = 200 * time.Millisecond
+
 // chime wakes the workers of a process.
 type chime struct {
 	wake map[Queue]chan struct{}
@@ -34,8 +38,23 @@ func newChime() *chime {
 	return c
 }
 
-// listen runs until stop is closed. The client reconnects by itself.
+// listen runs until stop is closed. The client reconnects by itself; should it
+// give a subscription up all the same, there is a new one.
 func (c *chime) listen(ctx context.Context, r redis.UniversalClient) {
+	for {
+		c.hear(ctx, r)
+		again := time.NewTimer(resubscribeAfter)
+		select {
+		case <-c.stop:
+			again.Stop()
+			return
+		case <-again.C:
+		}
+	}
+}
+
+// hear passes on what one subscription tells, until it or stop is closed.
+func (c *chime) hear(ctx context.Context, r redis.UniversalClient) {
 	sub := r.Subscribe(ctx, chimeChannel)
 	defer sub.Close()
 	messages := sub.Channel()
@@ -43,7 +62,10 @@ func (c *chime) listen(ctx context.Context, r redis.UniversalClient) {
 		select {
 		case <-c.stop:
 			return
-		case m := <-messages:
+		case m, open := <-messages:
+			if !open {
+				return
+			}
 			for name := range strings.FieldsSeq(m.Payload) {
 				select {
 				case c.wake[Queue(name)] <- struct{}{}:

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/devstack/redistest"
 )
 
 // emptyUntil answers redis.Nil for the first n scripts.
@@ -75,6 +77,54 @@ func TestRinger_chimesForEachQueueOnce(t *testing.T) {
 		ring(t, c, Bell{Queue: "deliver-3", Deliveries: deliveries(1)}, Bell{Queue: Bulk, Deliveries: deliveries(1)})
 		return len(heard.wake["deliver-3"]) == 1 && len(heard.wake[Bulk]) == 1
 	})
+	close(heard.stop)
+	receive(t, "end of listen", done)
+}
+
+// subscribed tells of each subscription made through a client.
+type subscribed struct {
+	redis.UniversalClient
+
+	made chan *redis.PubSub
+}
+
+func (s *subscribed) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	sub := s.UniversalClient.Subscribe(ctx, channels...)
+	s.made <- sub
+	return sub
+}
+
+func TestChime_subscribesAnewWhenItsSubscriptionEnds(t *testing.T) {
+	t.Parallel()
+	c, _ := connect(t)
+	through := &subscribed{UniversalClient: c, made: make(chan *redis.PubSub, 100)}
+	heard := newChime()
+	done := make(chan struct{})
+	go func() { heard.listen(context.WithoutCancel(t.Context()), through); close(done) }() // waited for below
+	for range 2 {
+		do(t, receive(t, "subscription", through.made).Close())
+	}
+	receive(t, "third subscription", through.made)
+	eventually(t, "the chime is heard again", func() bool {
+		ring(t, c, Bell{Queue: Bulk, Deliveries: deliveries(1)})
+		return len(heard.wake[Bulk]) == 1
+	})
+	close(heard.stop)
+	receive(t, "end of listen", done)
+}
+
+func TestChime_endsThoughItsClientIsClosed(t *testing.T) {
+	t.Parallel()
+	raw := redistest.New(t)
+	c, err := Connect(raw)
+	do(t, err)
+	through := &subscribed{UniversalClient: c, made: make(chan *redis.PubSub, 100)}
+	heard := newChime()
+	done := make(chan struct{})
+	go func() { heard.listen(context.WithoutCancel(t.Context()), through); close(done) }() // waited for below
+	receive(t, "subscription", through.made)
+	do(t, c.Close())
+	receive(t, "try to subscribe anew", through.made)
 	close(heard.stop)
 	receive(t, "end of listen", done)
 }
