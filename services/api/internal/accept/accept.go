@@ -6,6 +6,10 @@
 //
 // Submissions are group-committed: whatever arrived while the last commit ran
 // goes into the next one, in one statement. A lone submission waits for nobody.
+//
+// What a commit costs is what it owes: 1,000 events for 100 webhooks take seconds.
+// Groups are therefore bounded by deliveries, and a submission beyond the bound is
+// stored by itself, one at a time, beside the groups and without holding them up.
 package accept
 
 import (
@@ -13,6 +17,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +28,8 @@ import (
 // Store commits submissions.
 type Store interface {
 	Accept(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error)
+	// AcceptLarge may take seconds, but nobody else waits for it meanwhile.
+	AcceptLarge(ctx context.Context, submission webhook.Submission) (webhook.Receipt, []webhook.Owed, error)
 }
 
 // Doorbell rings for deliveries; it never blocks.
@@ -40,14 +47,22 @@ const (
 	// maxGroup bounds the events of one commit; a single submission may hold as
 	// many by itself.
 	maxGroup = 1000
+	// maxGroupWeight bounds the deliveries that one commit is expected to owe, and
+	// with them what a submission waits for its neighbours: about a fifth of a
+	// second. A submission beyond it is large.
+	maxGroupWeight = 5000
 	// lanes is how many commits may run at once: while one waits for the disk,
 	// another one is parsed.
 	lanes = 2
 	// commitTimeout bounds a commit when PostgreSQL does not answer at all.
 	commitTimeout = 15 * time.Second
-	// maxWaiting bounds what waits for a commit; beyond it callers are told to
-	// come back.
+	// largeTimeout is below the time that a mutation may take.
+	largeTimeout = 40 * time.Second
+	// maxWaiting and maxLarge bound what waits for a commit; beyond them callers
+	// are told to come back. A large one takes seconds: more than this many would
+	// not be stored before their callers have given up.
 	maxWaiting = 1024
+	maxLarge   = 16
 )
 
 // errTooBusy answers a submission when too many wait.
@@ -57,6 +72,8 @@ var errTooBusy = errors.New("too many events are waiting to be stored")
 type Accepter struct {
 	cfg     Config
 	waiting chan *request
+	large   chan *request
+	fanouts *fanouts
 	group   prometheus.Histogram
 	events  prometheus.Counter
 }
@@ -64,7 +81,7 @@ type Accepter struct {
 // New registers metrics.
 func New(cfg Config) *Accepter {
 	a := &Accepter{
-		cfg: cfg, waiting: make(chan *request, maxWaiting),
+		cfg: cfg, waiting: make(chan *request, maxWaiting), large: make(chan *request, maxLarge), fanouts: newFanouts(),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooks_accept_group_size", Help: "Submissions committed together.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
@@ -75,7 +92,7 @@ func New(cfg Config) *Accepter {
 	}
 	cfg.Registry.MustRegister(a.group, a.events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hooks_accept_waiting", Help: "Submissions that wait for a commit.",
-	}, func() float64 { return float64(a.Waiting()) }))
+	}, func() float64 { return float64(len(a.waiting) + len(a.large)) }))
 	return a
 }
 
@@ -83,6 +100,7 @@ func New(cfg Config) *Accepter {
 type request struct {
 	ctx        context.Context //nolint:containedctx // it tells a caller who is gone from one who waits
 	submission webhook.Submission
+	weight     int                  // deliveries it is expected to owe
 	done       chan webhook.Receipt // buffered: the committer never waits for a caller
 }
 
@@ -97,9 +115,13 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 	if err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, submission: submission, done: make(chan webhook.Receipt, 1)}
+	r := &request{ctx: ctx, submission: submission, weight: a.fanouts.weigh(submission), done: make(chan webhook.Receipt, 1)}
+	queue := a.waiting
+	if r.weight > maxGroupWeight {
+		queue = a.large
+	}
 	select {
-	case a.waiting <- r:
+	case queue <- r:
 	default:
 		return nil, webhook.Unavailable(errTooBusy)
 	}
@@ -148,25 +170,21 @@ func newEventID(now time.Time) webhook.EventID {
 
 // Run commits until ctx ends, and then what has been submitted before.
 func (a *Accepter) Run(ctx context.Context) error {
-	done := make(chan struct{})
+	var wg sync.WaitGroup
 	for range lanes {
-		go func() { // waited for below
-			defer func() { done <- struct{}{} }()
-			a.commitAll(ctx)
-		}()
+		wg.Go(func() { a.commitGroups(ctx) })
 	}
-	for range lanes {
-		<-done
-	}
+	wg.Go(func() { a.commitLarge(ctx) })
+	wg.Wait()
 	return nil
 }
 
-func (a *Accepter) commitAll(ctx context.Context) {
+func (a *Accepter) commitGroups(ctx context.Context) {
 	var left *request // did not fit into the last group
 	for {
 		first := left
 		if first == nil {
-			first = a.next(ctx)
+			first = next(ctx, a.waiting)
 		}
 		if first == nil {
 			return
@@ -177,15 +195,21 @@ func (a *Accepter) commitAll(ctx context.Context) {
 	}
 }
 
+func (a *Accepter) commitLarge(ctx context.Context) {
+	for r := next(ctx, a.large); r != nil; r = next(ctx, a.large) {
+		a.commitOne(context.WithoutCancel(ctx), r)
+	}
+}
+
 // next waits for a request; nil when ctx has ended and none is left.
-func (a *Accepter) next(ctx context.Context) *request {
+func next(ctx context.Context, queue <-chan *request) *request {
 	select {
-	case r := <-a.waiting:
+	case r := <-queue:
 		return r
 	case <-ctx.Done():
 	}
 	select {
-	case r := <-a.waiting:
+	case r := <-queue:
 		return r
 	default:
 		return nil
@@ -196,12 +220,15 @@ func (a *Accepter) next(ctx context.Context) *request {
 // idempotency key must not meet in a group: the second one has to see the
 // first one committed.
 func (a *Accepter) gather(first *request) (group []*request, left *request) {
-	group, events, keys := []*request{first}, len(first.submission.Events), map[tenantKey]bool{}
+	group, keys := []*request{first}, map[tenantKey]bool{}
+	events, weight := len(first.submission.Events), first.weight
 	first.addKeys(keys)
 	for {
 		select {
 		case r := <-a.waiting:
-			if events += len(r.submission.Events); events > maxGroup || r.sharesKey(keys) {
+			events += len(r.submission.Events)
+			weight += r.weight
+			if events > maxGroup || weight > maxGroupWeight || r.sharesKey(keys) {
 				return group, r
 			}
 			r.addKeys(keys)
@@ -261,12 +288,31 @@ func (a *Accepter) commit(ctx context.Context, group []*request) {
 			r.done <- webhook.Receipt{Err: err}
 			continue
 		}
-		r.done <- receipts[i]
-		if receipts[i].Err == nil {
-			a.events.Add(float64(len(receipts[i].Events)))
-		}
+		a.answer(r, receipts[i])
 	}
 }
 
-// Waiting is how many submissions wait for a commit.
-func (a *Accepter) Waiting() int { return len(a.waiting) }
+// commitOne stores a large submission, rings, and answers its caller.
+func (a *Accepter) commitOne(ctx context.Context, r *request) {
+	if r.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, largeTimeout)
+	defer cancel()
+	receipt, owed, err := a.cfg.Store.AcceptLarge(ctx, r.submission)
+	if err != nil {
+		r.done <- webhook.Receipt{Err: err}
+		return
+	}
+	a.cfg.Doorbell.RingFirst(owed)
+	a.group.Observe(1)
+	a.answer(r, receipt)
+}
+
+func (a *Accepter) answer(r *request, receipt webhook.Receipt) {
+	if receipt.Err == nil {
+		a.events.Add(float64(len(receipt.Events)))
+		a.fanouts.learn(r.submission, receipt)
+	}
+	r.done <- receipt
+}

@@ -51,6 +51,28 @@ func (g *gate) Accept(ctx context.Context, batch []webhook.Submission) ([]webhoo
 	return g.Store.Accept(ctx, batch)
 }
 
+// signalling is a context that tells how many calls wait for its end: Accept
+// does so once a submission is in the queue.
+type signalling struct {
+	context.Context //nolint:containedctx // it is a context
+	waiting         chan struct{}
+}
+
+func newSignalling(ctx context.Context, most int) signalling {
+	return signalling{ctx, make(chan struct{}, most)}
+}
+
+func (s signalling) Done() <-chan struct{} {
+	s.waiting <- struct{}{}
+	return s.Context.Done()
+}
+
+func (s signalling) await(n int) {
+	for range n {
+		<-s.waiting
+	}
+}
+
 type bundle struct {
 	db       *sqlx.DB
 	bell     *bell
@@ -85,12 +107,26 @@ func setup(t testing.TB, wrap func(accept.Store) accept.Store) *bundle {
 
 func event(t testing.TB, n int, key string) webhook.NewEvent {
 	t.Helper()
+	return eventOf(t, "acme", n, key)
+}
+
+func eventsOf(t testing.TB, tenant webhook.TenantID, n int) []webhook.NewEvent {
+	t.Helper()
+	events := make([]webhook.NewEvent, n)
+	for i := range events {
+		events[i] = eventOf(t, tenant, i, "")
+	}
+	return events
+}
+
+func eventOf(t testing.TB, tenant webhook.TenantID, n int, key string) webhook.NewEvent {
+	t.Helper()
 	typ, err := webhook.ParseEventType("invoice.paid")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return webhook.NewEvent{
-		Tenant: "acme", Type: typ, ObjectType: "invoice", ObjectID: fmt.Sprint(n),
+		Tenant: tenant, Type: typ, ObjectType: "invoice", ObjectID: fmt.Sprint(n),
 		Object: json.RawMessage(fmt.Sprintf(`{"n":%d}`, n)), IdempotencyKey: key,
 	}
 }
@@ -133,10 +169,11 @@ func TestAccepter_commitsTogetherWhatArrivedDuringACommit(t *testing.T) {
 	g := &gate{entered: make(chan int, 10), pass: make(chan error)}
 	b := setup(t, func(s accept.Store) accept.Store { g.Store = s; return g })
 	var wg sync.WaitGroup
+	ctx := newSignalling(context.Background(), 52)
 	send := func(n int) {
 		for i := range n {
 			wg.Go(func() {
-				if _, err := b.accepter.Accept(context.Background(), []webhook.NewEvent{event(t, i, "")}); err != nil {
+				if _, err := b.accepter.Accept(ctx, []webhook.NewEvent{event(t, i, "")}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -149,8 +186,7 @@ func TestAccepter_commitsTogetherWhatArrivedDuringACommit(t *testing.T) {
 	<-g.entered
 	send(50)
 	total := 2
-	waiting := b.waiting(50)
-	<-waiting
+	ctx.await(52)
 	g.pass <- nil
 	g.pass <- nil
 	commits := 0
@@ -166,18 +202,6 @@ func TestAccepter_commitsTogetherWhatArrivedDuringACommit(t *testing.T) {
 	if n := b.count(t); n != 52 {
 		t.Errorf("stored %d events, want 52", n)
 	}
-}
-
-// waiting is closed when n submissions wait for a commit.
-func (b *bundle) waiting(n int) <-chan struct{} {
-	reached := make(chan struct{})
-	go func() {
-		defer close(reached)
-		for b.accepter.Waiting() < n {
-			time.Sleep(time.Millisecond) //nolint:forbidigo // nobody signals the length of a queue
-		}
-	}()
-	return reached
 }
 
 func TestAccepter_sameKeyAtOnceIsOneEvent(t *testing.T) {
@@ -270,13 +294,14 @@ func TestAccepter_callerWhoLeftIsNotStored(t *testing.T) {
 		wg.Go(func() { _, _ = b.accepter.Accept(context.Background(), []webhook.NewEvent{event(t, i, "")}) })
 		<-g.entered
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	cancelable, cancel := context.WithCancel(t.Context())
+	ctx := newSignalling(cancelable, 1)
 	left := make(chan error, 1)
 	go func() {
 		_, err := b.accepter.Accept(ctx, []webhook.NewEvent{event(t, 3, "")})
 		left <- err
 	}()
-	<-b.waiting(1)
+	ctx.await(1)
 	cancel()
 	if err := <-left; !errors.Is(err, webhook.ErrUnavailable) {
 		t.Errorf("err = %v, want unavailable", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -34,10 +35,7 @@ func BenchmarkAccept(b *testing.B) {
 		b.Run(fmt.Sprintf("%d_events_x_%d", size.events, size.webhooks), func(b *testing.B) {
 			s := setup(b, nil)
 			subscribe(b, s.db, "acme", size.webhooks)
-			events := make([]webhook.NewEvent, size.events)
-			for i := range events {
-				events[i] = event(b, i, "")
-			}
+			events := eventsOf(b, "acme", size.events)
 			for b.Loop() {
 				if _, err := s.accepter.Accept(b.Context(), events); err != nil {
 					b.Fatal(err)
@@ -46,4 +44,39 @@ func BenchmarkAccept(b *testing.B) {
 			b.ReportMetric(float64(size.events*size.webhooks)*float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 		})
 	}
+}
+
+// BenchmarkAccept_besideLarge is what single events take while 1,000 events for
+// 100 webhooks are being stored: those of another tenant, and of the same one.
+func BenchmarkAccept_besideLarge(b *testing.B) {
+	s := setup(b, nil)
+	subscribe(b, s.db, "acme", 100)
+	subscribe(b, s.db, "beta", 1)
+	accept := func(tenant webhook.TenantID, n int) time.Duration {
+		started := time.Now()
+		if _, err := s.accepter.Accept(context.Background(), eventsOf(b, tenant, n)); err != nil {
+			b.Error(err)
+		}
+		return time.Since(started)
+	}
+	accept("acme", 1)
+	accept("beta", 1)
+	slowest := map[webhook.TenantID]time.Duration{}
+	for b.Loop() {
+		done := make(chan struct{})
+		go func() { accept("acme", 1000); close(done) }()
+		for {
+			select {
+			case <-done:
+			default:
+				for _, tenant := range []webhook.TenantID{"acme", "beta"} {
+					slowest[tenant] = max(slowest[tenant], accept(tenant, 1))
+				}
+				continue
+			}
+			break
+		}
+	}
+	b.ReportMetric(slowest["acme"].Seconds()*1000, "same-ms-max")
+	b.ReportMetric(slowest["beta"].Seconds()*1000, "other-ms-max")
 }
