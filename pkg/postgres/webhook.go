@@ -196,7 +196,9 @@ func (s *Webhooks) Delete(ctx context.Context, tenant webhook.TenantID, id webho
 }
 
 // rotateSecrets puts a secret in front, gives the one that was current an end
-// ($5), and drops those whose time has come ($4) and whatever is beyond ten.
+// ($5), and drops those whose time has come ($4) and whatever is beyond ten. An
+// end that is no later than now is one for all former secrets: who rotates so
+// has lost them.
 const rotateSecrets = `
 UPDATE webhooks SET updated_at = $4,
 	(secrets_sealed, secrets_expire_at) = (
@@ -205,13 +207,14 @@ UPDATE webhooks SET updated_at = $4,
 			UNION ALL
 			SELECT n, sealed, CASE n WHEN 1 THEN $5 ELSE expires END
 			FROM unnest(secrets_sealed, secrets_expire_at) WITH ORDINALITY AS former (sealed, expires, n)
-			WHERE CASE n WHEN 1 THEN $5 ELSE expires END > $4
+			WHERE $5 > $4 AND CASE n WHEN 1 THEN $5 ELSE expires END > $4
 			ORDER BY n LIMIT 10
 		) kept)
 WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`
 
 // Rotate makes secret the current one. The former one signs, too, until the
 // given time, and so do earlier ones until theirs; ten secrets at most are kept.
+// When the given time is not after now, all former ones end at once.
 func (s *Webhooks) Rotate(ctx context.Context, tenant webhook.TenantID, id webhook.WebhookID, secret webhook.Secret, now, until time.Time) (webhook.Webhook, error) {
 	sealed, err := SealSecret(s.keys, tenant, id, secret)
 	if err != nil {

@@ -346,7 +346,8 @@ func TestWebhooks_rotationEnds(t *testing.T) {
 		{2, 0, time.Hour, []string{"2", "1@1h0m0s"}},
 		{3, 30 * time.Minute, time.Minute, []string{"3", "2@31m0s", "1@1h0m0s"}},
 		{4, 31 * time.Minute, time.Hour, []string{"4", "3@1h31m0s", "1@1h0m0s"}}, // 2 has expired
-		{5, 40 * time.Minute, 0, []string{"5", "3@1h31m0s", "1@1h0m0s"}},         // 4 ends at once
+		{5, 40 * time.Minute, 0, []string{"5"}},                                  // all others end at once
+		{6, 41 * time.Minute, time.Hour, []string{"6", "5@1h41m0s"}},
 	} {
 		at := start.Add(s.at)
 		w, err := b.hooks.Rotate(t.Context(), "acme", id, secret(t, s.fill), at, at.Add(s.grace))
@@ -357,7 +358,7 @@ func TestWebhooks_rotationEnds(t *testing.T) {
 			t.Errorf("secret %d (-want +got)\n%s", s.fill, diff)
 		}
 	}
-	for fill := byte(6); fill < 20; fill++ {
+	for fill := byte(7); fill < 20; fill++ {
 		if _, err := b.hooks.Rotate(t.Context(), "acme", id, secret(t, fill), start.Add(time.Hour), start.Add(2*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
