@@ -24,7 +24,7 @@ const (
 
 // Doorbell rings for deliveries behind its callers' backs: ringing never blocks
 // and never fails for them. What it drops or cannot ring, the relay rings for
-// later (I2), so nothing is lost with it.
+// later (I2), so nothing is lost with it; Missed tells a relay beside it.
 type Doorbell struct {
 	ringer  *Ringer
 	log     *slog.Logger
@@ -34,12 +34,13 @@ type Doorbell struct {
 	waiting []Bell
 	size    int // deliveries in waiting
 	wake    chan struct{}
+	missed  chan struct{}
 }
 
 // NewDoorbell registers its counters; Run does the ringing.
 func NewDoorbell(r *Ringer, log *slog.Logger, reg prometheus.Registerer) *Doorbell {
 	d := &Doorbell{
-		ringer: r, log: log, wake: make(chan struct{}, 1),
+		ringer: r, log: log, wake: make(chan struct{}, 1), missed: make(chan struct{}, 1),
 		rung: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hooks_rung_total", Help: "Deliveries that a task was enqueued for.",
 		}),
@@ -50,6 +51,10 @@ func NewDoorbell(r *Ringer, log *slog.Logger, reg prometheus.Registerer) *Doorbe
 	reg.MustRegister(d.rung, d.failed)
 	return d
 }
+
+// Missed tells, once for all that came together, that deliveries were not rung
+// for. It has room for one word, so that nobody has to listen.
+func (d *Doorbell) Missed() <-chan struct{} { return d.missed }
 
 // RingFirst rings for deliveries that have just been accepted. One that comes
 // alone in its queue gets a task of its own, which then stays its own.
@@ -109,11 +114,21 @@ func (d *Doorbell) add(bells []Bell) {
 	}
 	d.mu.Unlock()
 	if full {
-		d.failed.Add(float64(n))
+		d.miss(n)
 		return
 	}
+	say(d.wake)
+}
+
+func (d *Doorbell) miss(n int) {
+	d.failed.Add(float64(n))
+	say(d.missed)
+}
+
+// say leaves a word, unless there is one already.
+func say(word chan<- struct{}) {
 	select {
-	case d.wake <- struct{}{}:
+	case word <- struct{}{}:
 	default:
 	}
 }
@@ -143,7 +158,7 @@ func (d *Doorbell) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, ringTimeout)
 	defer cancel()
 	if err := d.ringer.Ring(ctx, bells); err != nil {
-		d.failed.Add(float64(n))
+		d.miss(n)
 		d.log.WarnContext(ctx, "deliveries not rung for, the relay will", "count", n, "error", err.Error())
 		return
 	}

@@ -167,7 +167,7 @@ func (a *App) awaitPostgres(ctx context.Context) error {
 
 func (a *App) relay(work *postgres.Work, repair *postgres.Relay, doorbell *tasks.Doorbell) *relay.Relay {
 	return relay.New(relay.Config{
-		Store: repair, Admitter: work, Doorbell: doorbell,
+		Store: repair, Admitter: work, Doorbell: doorbell, Missed: doorbell.Missed(),
 		Canary: tasks.NewCanary(a.redis), Sweeper: tasks.NewSweeper(a.redis, time.Now),
 		Lead: func(ctx context.Context) (relay.Leadership, error) {
 			leader, err := postgres.Lead(ctx, a.db, postgres.RelayLock)

@@ -51,11 +51,12 @@ type Leadership interface {
 	Resign(ctx context.Context) error
 }
 
-// Config is what a Relay needs; all fields are required.
+// Config is what a Relay needs; all fields but Missed are required.
 type Config struct {
 	Store    Store
 	Admitter Admitter
 	Doorbell Doorbell
+	Missed   <-chan struct{} // a word when Doorbell could not ring, or not for all
 	Canary   Canary
 	Sweeper  Sweeper
 	// Lead tries to become leader; nil without error means that another one is.
@@ -96,9 +97,12 @@ type Relay struct {
 	tick   int
 	// buried and audited are the last webhooks that had their turn.
 	buried, audited webhook.WebhookID
-	// away is set while Redis does not answer: rings are lost then, and when it is
-	// back, everything unclaimed is rung for at once, whatever was tried before.
-	away bool
+	// away is set while Redis does not answer: rings would be lost. forgot is set
+	// while it has forgotten its tasks, until that is made good.
+	away, forgot bool
+	// urgent is set while rings are lost: what nobody has come for since before
+	// then is rung for, whatever was tried before.
+	urgent time.Time
 }
 
 // New registers metrics.
@@ -189,46 +193,90 @@ func (r *Relay) try(ctx context.Context, doing string, step func(context.Context
 	}
 }
 
-// checkRedis rings for everything unclaimed when Redis has lost its memory. The
-// canary is planted last: dying in between means ringing twice.
+// checkRedis makes good what was lost on its way. The canary is planted last:
+// dying in between means ringing twice.
 func (r *Relay) checkRedis(ctx context.Context) error {
 	lost, err := r.cfg.Canary.Check(ctx)
 	if err != nil {
 		r.away = true
 		return err
 	}
-	if lost {
+	anew := lost && !r.forgot
+	if anew {
 		r.lost.Inc()
 	}
-	if lost || r.away {
-		r.cfg.Log.InfoContext(ctx, "relay: Redis is new, is back or has forgotten, ringing for everything unclaimed")
-		started := time.Now()
-		if err := r.ring(ctx, func() time.Duration { return time.Since(started) }, false); err != nil {
-			return err
-		}
-		r.away = false
+	if anew || r.away {
+		r.hurry(ctx, "Redis is new, is back or has forgotten")
 	}
+	r.away, r.forgot = false, lost
+	r.listen(ctx)
+	if err := r.ringAtOnce(ctx); err != nil {
+		return err
+	}
+	if r.forgot && !r.urgent.IsZero() {
+		return nil // not made good yet
+	}
+	r.forgot = false
 	return r.cfg.Canary.Plant(ctx)
 }
 
-func (r *Relay) ringAgain(ctx context.Context) error {
-	return r.ring(ctx, func() time.Duration { return grace }, true)
+func (r *Relay) hurry(ctx context.Context, why string) {
+	r.cfg.Log.InfoContext(ctx, "relay: ringing for everything unclaimed", slog.String("because", why))
+	r.urgent = time.Now()
 }
 
-// ring rings for what has been unclaimed for longer than age says, page by page.
-func (r *Relay) ring(ctx context.Context, age func() time.Duration, patiently bool) error {
+// listen reports whether rings were lost since it last did.
+func (r *Relay) listen(ctx context.Context) (missed bool) {
+	select {
+	case <-r.cfg.Missed:
+		r.hurry(ctx, "rings were lost")
+		return true
+	default:
+		return false
+	}
+}
+
+// ringAtOnce rings for everything unclaimed when that is urgent. What it does not
+// get to still is in the next tick.
+func (r *Relay) ringAtOnce(ctx context.Context) error {
+	since := r.urgent
+	if since.IsZero() {
+		return nil
+	}
+	all, err := r.ring(ctx, func() time.Duration { return time.Since(since) }, false)
+	if all {
+		r.urgent = time.Time{}
+	}
+	return err
+}
+
+func (r *Relay) ringAgain(ctx context.Context) error {
+	if !r.urgent.IsZero() {
+		return nil // begun already
+	}
+	_, err := r.ring(ctx, func() time.Duration { return grace }, true)
+	return err
+}
+
+// ring rings for what has been unclaimed for longer than age says, page by page,
+// and reports whether that was all. It goes no further when rings are lost: what
+// it had marked as rung would have to wait.
+func (r *Relay) ring(ctx context.Context, age func() time.Duration, patiently bool) (all bool, err error) {
 	for range maxPages {
 		owed, err := r.cfg.Store.Unclaimed(ctx, age(), patiently, pageSize)
 		if err != nil {
-			return err
+			return false, err
 		}
 		r.rerung.Add(float64(len(owed)))
 		r.cfg.Doorbell.Ring(owed)
+		if r.listen(ctx) {
+			return false, nil
+		}
 		if len(owed) < pageSize {
-			return nil
+			return true, nil
 		}
 	}
-	return nil
+	return false, nil
 }
 
 func (r *Relay) admit(ctx context.Context) error {
