@@ -127,7 +127,7 @@ func malformedText(err error) string {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the answer was cut short"
 	case strings.Contains(err.Error(), "headers exceeded"):
-		return "the answer's headers exceed 64 KiB"
+		return "the answer's headers exceed 32 KiB"
 	default:
 		return "the answer is not valid HTTP"
 	}
@@ -148,6 +148,8 @@ func tlsText(err error) string {
 		op        *net.OpError
 	)
 	switch {
+	case errors.Is(err, errLongHandshake):
+		return errLongHandshake.Error()
 	case errors.As(err, &invalid):
 		return invalidText(invalid)
 	case errors.As(err, &host):

@@ -13,6 +13,12 @@ import (
 // gives, before a byte is written.
 var errStale = errors.New("the receiver closed the connection while it was idle")
 
+// errLongHandshake ends a handshake that goes on and on. Common ones take 2 to
+// 8 KiB; crypto/tls itself would read and parse 256 KiB of certificates.
+var errLongHandshake = errors.New("the receiver's TLS handshake exceeds 64 KiB")
+
+const maxHandshakeBytes = 64 << 10
+
 // conn refuses to begin a request on a kept connection on which something has
 // arrived since the last answer: the receiver's goodbye, most likely.
 //
@@ -25,6 +31,10 @@ type conn struct {
 	raw syscall.RawConn // nil where there is none
 	// check is set when a kept connection is taken for a new request.
 	check atomic.Bool
+	// shaking is set while a handshake is read, of which left bytes may come. Only
+	// the goroutine that shakes hands touches them, before others know of c.
+	shaking bool
+	left    int
 }
 
 func newConn(c net.Conn) *conn {
@@ -35,6 +45,23 @@ func newConn(c net.Conn) *conn {
 		}
 	}
 	return wrapped
+}
+
+// beginHandshake limits what is read until endHandshake.
+func (c *conn) beginHandshake() { c.shaking, c.left = true, maxHandshakeBytes }
+
+func (c *conn) endHandshake() { c.shaking = false }
+
+func (c *conn) Read(p []byte) (int, error) {
+	if !c.shaking {
+		return c.Conn.Read(p)
+	}
+	if c.left == 0 {
+		return 0, errLongHandshake
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {

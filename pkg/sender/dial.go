@@ -39,7 +39,11 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	ctx, cancel := context.WithDeadline(ctx, x.deadline)
 	defer cancel()
 	defer x.leavePhase()
-	return d.connect(ctx, x, network, addr)
+	raw, err := d.connect(ctx, x, network, addr)
+	if err != nil {
+		return nil, err // and no *conn that is nil in a net.Conn that is not
+	}
+	return raw, nil
 }
 
 func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -60,7 +64,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	return conn, nil
 }
 
-func (d *dialer) connect(ctx context.Context, x *exchange, network, addr string) (net.Conn, error) {
+func (d *dialer) connect(ctx context.Context, x *exchange, network, addr string) (*conn, error) {
 	x.phase.Store(phaseConnect)
 	raw, err := d.net.DialContext(ctx, network, addr)
 	if err != nil {
@@ -69,15 +73,20 @@ func (d *dialer) connect(ctx context.Context, x *exchange, network, addr string)
 	return newConn(raw), nil
 }
 
-func (d *dialer) handshake(ctx context.Context, raw net.Conn, addr string) (net.Conn, error) {
+func (d *dialer) handshake(ctx context.Context, raw *conn, addr string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
 	config := d.tls.Clone()
 	config.ServerName = host
-	conn := tls.Client(raw, config)
-	return conn, conn.HandshakeContext(ctx)
+	session := tls.Client(raw, config)
+	raw.beginHandshake()
+	if err := session.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	raw.endHandshake()
+	return session, nil
 }
 
 // leavePhase keeps the phase in which time ran out, for whoever names it.

@@ -32,7 +32,8 @@ import (
 const (
 	defaultConcurrency = 256
 	// maxHeaderBytes bounds all header lines of one answer, its 1xx ones included.
-	maxHeaderBytes = 64 << 10
+	// Parsed, short lines with different names take 16 times their length.
+	maxHeaderBytes = 32 << 10
 	// idleTimeout is shorter than the 60 s and 75 s after which common load
 	// balancers and servers hang up, so that it is mostly us who close: a request
 	// that meets their close fails, because it must not be repeated.

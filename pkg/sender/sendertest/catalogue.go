@@ -16,7 +16,9 @@ const dripEvery = 20 * time.Millisecond
 // timeout.
 func Catalogue() []Behaviour {
 	var all []Behaviour
-	for _, part := range [][]Behaviour{good(), refusals(), slow(), broken(), excessive(), retryAfters(), badTLS()} {
+	for _, part := range [][]Behaviour{
+		good(), refusals(), redirects(), slow(), broken(), cutOff(), excessive(), retryAfters(), badTLS(), http2(),
+	} {
 		all = append(all, part...)
 	}
 	return all
@@ -80,6 +82,8 @@ func good() []Behaviour {
 		says("terminal escapes and HTML", success, answer(200, "\x1b[2J<script>alert(1)</script>")),
 		says("cut character", success, answer(200, strings.Repeat("x", 16<<10-1)+"é")),
 		says("cookie", success, answer(200, "", "Set-Cookie: session=secret; Path=/")),
+		says("NUL and invalid UTF-8 in the status line", success, "HTTP/1.1 200 \x00\xff\x1b[2J\r\nContent-Length: 0\r\n\r\n"),
+		does("closes its half after the answer", success, ok, (*Conn).CloseHalf),
 		{Name: "slow but in time", Want: success, Answer: func(c *Conn) {
 			c.Pause(5 * dripEvery)
 			c.Write(ok)
@@ -104,15 +108,44 @@ func refusals() []Behaviour {
 			c.Write("HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nsorry")
 			c.Stall()
 		}},
+		says("NUL and invalid UTF-8 in a refusal", Want{Class: webhook.ClassStatus, Status: 500, Text: "receiver answered 500 Internal Server Error"},
+			"HTTP/1.1 500 \x00\xff\x1b[2J\r\nX-Latin: caf\xe9\r\nContent-Length: 5\r\n\r\n\x00\xff\xfe\xed\xa0"),
 		does("410 with a cut body", Want{Class: webhook.ClassStatus, Status: 410}, "HTTP/1.1 410 Gone\r\nContent-Length: 100\r\n\r\nx", (*Conn).Hangup),
 	)
+}
+
+// redirects lead where a sender must not go.
+func redirects() []Behaviour {
+	var all []Behaviour
+	for _, to := range []struct{ name, location string }{
+		{"redirect loop", "/hook"},
+		{"redirect to metadata", "http://169.254.169.254/latest/meta-data/"},
+		{"redirect to loopback", "http://[::1]:1/"},
+		{"redirect to a private network", "https://10.0.0.1/"},
+		{"redirect to a file", "file:///etc/passwd"},
+		{"redirect that cannot be parsed", "http://[::1%25\xff"},
+	} {
+		b := Status(307, "Location: "+to.location)
+		b.Name, b.Want.Text = to.name, "redirects are not followed"
+		all = append(all, b)
+	}
+	return all
 }
 
 func slow() []Behaviour {
 	late := Want{Class: webhook.ClassTimeout, Text: "no answer within"}
 	cut := Want{Class: webhook.ClassTimeout, Status: 200, Text: "not complete within"}
 	long := strings.Repeat("x", 10_000)
+	head := "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"
+	// Each byte of these comes well within the timeout: a deadline for each read
+	// would never strike.
+	const patience = 2500 * time.Millisecond
 	return []Behaviour{
+		{Name: "drips the headers, a byte a second", Timeout: patience, Want: late, Answer: func(c *Conn) { c.Drip(head, time.Second) }},
+		{Name: "drips the body, a byte a second", Timeout: patience, Want: cut, Answer: func(c *Conn) {
+			c.Write(head)
+			c.Drip(long, time.Second)
+		}},
 		{Name: "never answers", Want: late, Answer: (*Conn).Stall},
 		does("stalls in the status line", late, "HTTP/1.1 2", (*Conn).Stall),
 		does("stalls in the headers", late, "HTTP/1.1 200 OK\r\nContent-Le", (*Conn).Stall),
@@ -120,36 +153,9 @@ func slow() []Behaviour {
 		does("stalls after the headers", cut, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", (*Conn).Stall),
 		does("stalls in the body", cut, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", (*Conn).Stall),
 		{Name: "drips the headers", Want: late, Answer: func(c *Conn) { c.Drip("HTTP/1.1 200 OK\r\nX: "+long, dripEvery) }},
-		does("drips the body", cut, "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", func(c *Conn) { c.Drip(long, dripEvery) }),
+		does("drips the body", cut, head, func(c *Conn) { c.Drip(long, dripEvery) }),
 		does("drips 1xx", late, "", func(c *Conn) {
 			c.Drip(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 400), dripEvery/10)
 		}),
-	}
-}
-
-func broken() []Behaviour {
-	closed := Want{Class: webhook.ClassConnect, Text: "closed by the receiver before it answered"}
-	reset := Want{Class: webhook.ClassConnect, Text: "reset by the receiver"}
-	short := Want{Class: webhook.ClassBody, Text: "cut short"}
-	shortBody := Want{Class: webhook.ClassBody, Status: 200, Text: "cut short"}
-	garbled := Want{Class: webhook.ClassBody, Text: "not valid HTTP"}
-	return []Behaviour{
-		does("closes without an answer", closed, "", (*Conn).Hangup),
-		does("resets without an answer", reset, "", (*Conn).Reset),
-		does("closes in the status line", Want{Class: webhook.ClassBody}, "HTTP/1.1 20", (*Conn).Hangup),
-		does("closes after the status line", short, "HTTP/1.1 200 OK\r\n", (*Conn).Hangup),
-		does("closes in the headers", short, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", (*Conn).Hangup),
-		does("closes in the body", shortBody, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok", (*Conn).Hangup),
-		does("closes in a chunk", shortBody, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nok", (*Conn).Hangup),
-		does("resets in the body", Want{Class: webhook.ClassBody, Status: 200}, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok", (*Conn).Reset),
-		says("two lengths", garbled, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
-		says("negative length", garbled, "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok"),
-		says("bad chunk", Want{Class: webhook.ClassBody, Status: 200, Text: "malformed"}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok"),
-		says("status 000", Want{Class: webhook.ClassBody, Text: "not a valid one"}, answer(0, "")),
-		says("long status", garbled, "HTTP/1.1 20000 OK\r\n\r\n"),
-		says("no HTTP", garbled, "SSH-2.0-OpenSSH_9.2\r\n\r\n"),
-		says("NUL in a header", garbled, "HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n"),
-		says("header without a colon", garbled, "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"),
-		says("binary", garbled, strings.Repeat("\x00\xff", 100)+"\r\n\r\n"),
 	}
 }

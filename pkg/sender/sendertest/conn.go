@@ -3,6 +3,7 @@ package sendertest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"time"
@@ -78,6 +79,21 @@ func (c *Conn) Flood(text string, limit int) {
 			return
 		}
 	}
+}
+
+// CloseHalf ends what is sent and goes on to read: a connection half open.
+func (c *Conn) CloseHalf() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// Protocol is what TLS negotiated to speak; empty: nothing.
+func (c *Conn) Protocol() string {
+	if session, ok := c.Conn.(*tls.Conn); ok {
+		return session.ConnectionState().NegotiatedProtocol
+	}
+	return ""
 }
 
 // Hangup is Close for scripts, which have no use for an error.

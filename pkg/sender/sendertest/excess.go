@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
@@ -12,15 +13,20 @@ import (
 
 func excessive() []Behaviour {
 	success := Want{Status: 200}
-	tooLong := Want{Class: webhook.ClassBody, Text: "headers exceed 64 KiB"}
-	const flood = 32 << 20
+	tooLong := Want{Class: webhook.ClassBody, Text: "headers exceed 32 KiB"}
+	const flood = 1 << 30
 	chunked := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 	kilobyte := strings.Repeat("x", 1024)
 	return []Behaviour{
-		says("64 KiB", success, answer(200, strings.Repeat("x", 64<<10))),
-		does("huge body", success, "HTTP/1.1 200 OK\r\nContent-Length: 33554432\r\n\r\n", func(c *Conn) { c.Flood(kilobyte, flood) }),
+		says("64 KiB of body", success, answer(200, strings.Repeat("x", 64<<10))),
+		does("1 GB body", success, "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n", func(c *Conn) { c.Flood(kilobyte, flood) }),
 		does("endless body", success, chunked, func(c *Conn) { c.Flood("400\r\n"+kilobyte+"\r\n", flood) }),
 		does("gzip bomb", success, "", func(c *Conn) { c.Write(answer(200, gzipBomb(), "Content-Encoding: gzip")) }),
+		does("endless gzip bomb", success, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", func(c *Conn) { c.Flood(gzipBomb(), flood) }),
+		says("5,000 short headers", success, shortHeaders(5_000)),
+		says("10,000 short headers", tooLong, shortHeaders(10_000)),
+		says("10,000 headers", tooLong, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X-Filler: x\r\n", 10_000)+"\r\n"),
+		does("short headers, then a stall", Want{Class: webhook.ClassTimeout, Text: "no answer within"}, strings.TrimSuffix(shortHeaders(5_000), "\r\n"), (*Conn).Stall),
 		does("1 MiB header", tooLong, "HTTP/1.1 200 OK\r\nX-Long: ", func(c *Conn) { c.Flood(kilobyte, 1<<20) }),
 		does("endless headers", tooLong, "HTTP/1.1 200 OK\r\n", func(c *Conn) { c.Flood("X-Filler: x\r\n", flood) }),
 		does("endless 1xx", tooLong, "", func(c *Conn) { c.Flood("HTTP/1.1 103 Early Hints\r\n\r\n", flood) }),
@@ -39,8 +45,10 @@ func retryAfters() []Behaviour {
 	}{
 		{"120", 2 * time.Minute},
 		{"0", 0},
-		{"-5", 0},
+		{"-1", 0},
 		{"soon", 0},
+		{"\xff\xfe soon", 0},
+		{"1000000000000", 24 * time.Hour},
 		{"100000000000000000000", 24 * time.Hour},
 		{"Fri, 31 Dec 9999 23:59:59 GMT", 24 * time.Hour},
 		{"Sun, 06 Nov 1994 08:49:37 GMT", 0},
@@ -56,41 +64,20 @@ func retryAfters() []Behaviour {
 	return all
 }
 
-func badTLS() []Behaviour {
-	var all []Behaviour
-	for _, tc := range []struct {
-		name string
-		tls  Variant
-		want string
-	}{
-		{"self-signed certificate", SelfSigned, "certificate is self-signed"},
-		{"expired certificate", Expired, "certificate is expired"},
-		{"certificate not yet valid", NotYetValid, "certificate is not valid yet"},
-		{"certificate of another host", WrongHost, "certificate is not valid for the host name"},
-		{"certificate with a common name only", CommonNameOnly, "certificate is not valid for the host name"},
-		{"certificate of an unknown authority", UnknownRoot, "certificate is signed by an unknown authority"},
-		{"TLS 1.0", TLS10, "does not support TLS 1.2"},
-		{"TLS 1.1", TLS11, "does not support TLS 1.2"},
-		{"client certificate wanted", ClientCertificate, "ended the TLS handshake: certificate required"},
-	} {
-		all = append(all, Behaviour{Name: tc.name, TLS: tc.tls, Want: Want{Class: webhook.ClassTLS, Text: tc.want}})
+// shortHeaders is n header lines of 6 bytes with different names: what takes most
+// memory for its length once it is parsed.
+func shortHeaders(n int) string {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	out := []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+	for i := range n {
+		out = append(out, letters[i/676%26], letters[i/26%26], letters[i%26], ':', '\r', '\n')
 	}
-	return append(all,
-		Behaviour{Name: "valid TLS", TLS: Valid, Want: Want{Status: 200}},
-		Behaviour{Name: "TLS never answers", TLS: NoTLS, Greet: (*Conn).Stall, Want: Want{Class: webhook.ClassTimeout, Text: "no TLS handshake within"}},
-		Behaviour{Name: "TLS reset", TLS: NoTLS, Greet: afterHello((*Conn).Reset), Want: Want{Class: webhook.ClassTLS, Text: "closed during the TLS handshake"}},
-		Behaviour{Name: "TLS closed", TLS: NoTLS, Greet: afterHello((*Conn).Hangup), Want: Want{Class: webhook.ClassTLS, Text: "closed during the TLS handshake"}},
-		Behaviour{Name: "HTTP on a TLS port", TLS: NoTLS, Want: Want{Class: webhook.ClassTLS, Text: "does not speak TLS"}, Greet: func(c *Conn) {
-			c.Write("HTTP/1.1 400 Bad Request\r\n\r\n")
-			c.Stall()
-		}},
-		Behaviour{Name: "TLS never answers HTTP", TLS: Valid, Want: Want{Class: webhook.ClassTimeout, Text: "no answer within"}, Answer: (*Conn).Stall},
-		Behaviour{Name: "TLS closed without an answer", TLS: Valid, Want: Want{Class: webhook.ClassConnect, Text: "before it answered"}, Answer: (*Conn).Cut},
-	)
+	return string(append(out, '\r', '\n'))
 }
 
-// gzipBomb is 10 KiB that unpack to 10 MiB.
-func gzipBomb() string {
+// gzipBomb is 10 KiB that unpack to 10 MiB. It takes much more to make one: it is
+// made once.
+var gzipBomb = sync.OnceValue(func() string { //nolint:gochecknoglobals // made once, never assigned
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
 	zeros := make([]byte, 1<<20)
@@ -99,12 +86,4 @@ func gzipBomb() string {
 	}
 	_ = w.Close()
 	return out.String()
-}
-
-// afterHello acts once the sender has begun its handshake.
-func afterHello(act func(*Conn)) func(*Conn) {
-	return func(c *Conn) {
-		_, _ = c.in.Peek(1)
-		act(c)
-	}
-}
+})

@@ -36,7 +36,10 @@ type Behaviour struct {
 	// Answer is called after each request; when it returns without closing the
 	// connection, the next request is read.
 	Answer func(*Conn)
-	Want   Want
+	// Timeout is how long a sender must be ready to wait to meet the behaviour;
+	// zero: any time.
+	Timeout time.Duration
+	Want    Want
 }
 
 // Want is what a correct sender reports. A class of webhook.NoError means success.

@@ -30,6 +30,9 @@ const (
 	TLS10
 	TLS11
 	ClientCertificate // wants one
+	OtherProtocol     // speaks no HTTP
+	HTTP2Preferred    // speaks HTTP/1.1, too
+	LongChain         // 250 KB of certificates that nobody needs
 	NoTLS             // https URL, but the receiver does not speak TLS
 )
 
@@ -77,6 +80,10 @@ func (v Variant) config() (*tls.Config, error) {
 		config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
 	case TLS11:
 		config.MinVersion, config.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
+	case OtherProtocol:
+		config.NextProtos = []string{"imap"}
+	case HTTP2Preferred:
+		config.NextProtos = []string{"h2", "http/1.1"}
 	case ClientCertificate:
 		config.ClientAuth = tls.RequireAnyClientCert
 	}
@@ -116,7 +123,32 @@ func (v Variant) certificate() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	chain := [][]byte{der}
+	if v == LongChain {
+		fillers, err := fillers(issuer)
+		if err != nil {
+			return tls.Certificate{}, err
+		}
+		chain = append(chain, fillers...)
+	}
+	return tls.Certificate{Certificate: chain, PrivateKey: key}, nil
+}
+
+// fillers returns certificates, all different, that fill the largest message that
+// crypto/tls takes.
+func fillers(issuer *authority) ([][]byte, error) {
+	const most = 250_000
+	var all [][]byte
+	for size := 0; size < most; {
+		template := &x509.Certificate{SerialNumber: big.NewInt(int64(1000 + len(all)))}
+		der, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, &issuer.key.PublicKey, issuer.key)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, der)
+		size += len(der) + 10 // what frames it
+	}
+	return all[:len(all)-1], nil
 }
 
 func leaf() *x509.Certificate {
