@@ -32,7 +32,9 @@ WITH gone AS (
 	RETURNING delivery_id
 )
 UPDATE deliveries d SET status = 'failed', failure_reason = 'webhook_deleted', next_attempt_at = NULL, completed_at = now()
-FROM gone WHERE d.id = gone.delivery_id`
+FROM gone
+-- Naming the webhook makes every index that may be chosen a good one.
+WHERE d.webhook_id = $1 AND d.id = gone.delivery_id`
 
 	dropEmptyLane = `
 DELETE FROM lanes WHERE webhook_id = $1
