@@ -154,9 +154,9 @@ func newProvider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, 
 // withMigrationDB uses connections of its own, without the statement timeout of
 // Open: to build an index may take its time.
 func withMigrationDB(dsn string, f func(*sql.DB) error) error {
-	connector, err := pq.NewConnector(dsn)
+	connector, err := newConnector(dsn, defaultBounds())
 	if err != nil {
-		return errors.New("reading DATABASE_URL: not a valid PostgreSQL URL") // err may quote the password
+		return err
 	}
 	db := sql.OpenDB(connector)
 	return errors.Join(f(db), db.Close())

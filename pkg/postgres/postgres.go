@@ -46,14 +46,18 @@ const (
 )
 
 // Open makes a pool. It connects when first used, so PostgreSQL may be down.
-func Open(c Config) (*sqlx.DB, error) {
+// Whatever becomes of the server or the network, a statement ends a little after
+// its timeout at the latest.
+func Open(c Config) (*sqlx.DB, error) { return open(c, defaultBounds()) }
+
+func open(c Config, b bounds) (*sqlx.DB, error) {
 	dsn, err := c.dsn()
 	if err != nil {
 		return nil, err
 	}
-	connector, err := pq.NewConnector(dsn)
+	connector, err := newConnector(dsn, b)
 	if err != nil {
-		return nil, errors.New("reading DATABASE_URL: not a valid PostgreSQL URL")
+		return nil, err
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	conns := c.MaxConns
@@ -82,7 +86,6 @@ func (c Config) dsn() (string, error) {
 		timeout = defaultStatementTimeout
 	}
 	set("statement_timeout", fmt.Sprint(timeout.Milliseconds()))
-	set("connect_timeout", "5")
 	// A process that is frozen or lost inside a transaction must not keep its
 	// locks, a lane's or the relay's, for longer than that.
 	set("idle_in_transaction_session_timeout", "10000")
@@ -92,6 +95,8 @@ func (c Config) dsn() (string, error) {
 	set("timezone", "UTC")
 	set("application_name", "crm-webhooks")
 	if c.HotPath {
+		// Whoever waits longer than that for a lane lets the others pass first.
+		set("lock_timeout", "2000")
 		set("plan_cache_mode", "force_generic_plan")
 		set("enable_seqscan", "off")
 		set("jit", "off")
