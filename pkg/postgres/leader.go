@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -23,9 +24,15 @@ const (
 	PruneLock Lock = 7238915347
 )
 
+// leaderLimit is how long a leader may be in doubt: whoever cannot ask the
+// server within it does not lead. These statements wait for nothing there.
+const leaderLimit = 5 * time.Second
+
 // Lead tries to become leader; nil without error means that another process is.
 // Leadership ends with the connection: Still tells.
 func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
+	defer cancel()
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, dbError("connecting", err)
@@ -40,6 +47,8 @@ func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
 
 // Still reports nil while the lock's connection is alive.
 func (l *Leader) Still(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
+	defer cancel()
 	_, err := l.conn.ExecContext(ctx, `SELECT 1`)
 	return dbError("holding a leader's lock", err)
 }
