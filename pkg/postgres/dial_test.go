@@ -105,7 +105,7 @@ func within(t *testing.T, limit time.Duration, what string, f func() error) erro
 func TestOpen_aServerThatVanishesIsUnavailable(t *testing.T) {
 	t.Parallel()
 	hole, url := newBlackHole(t, postgrestest.New(t))
-	db, err := postgres.OpenBounded(postgres.Config{URL: url, StatementTimeout: time.Second}, 300*time.Millisecond, time.Second)
+	db, err := postgres.OpenBounded(postgres.Config{URL: url, StatementTimeout: time.Second}, 300*time.Millisecond, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestOpen_aServerThatVanishesIsUnavailable(t *testing.T) {
 func TestOpen_aServerThatVanishesInATransaction(t *testing.T) {
 	t.Parallel()
 	hole, url := newBlackHole(t, postgrestest.NewEmpty(t))
-	db, err := postgres.OpenBounded(postgres.Config{URL: url, StatementTimeout: time.Second}, 300*time.Millisecond, time.Second)
+	db, err := postgres.OpenBounded(postgres.Config{URL: url, StatementTimeout: time.Second}, 300*time.Millisecond, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestOpen_aRequestToCancelEndsToo(t *testing.T) {
 	hole, address := newBlackHole(t, postgrestest.NewEmpty(t))
 	db, err := postgres.OpenBounded(postgres.Config{
 		URL: address + "&connect_timeout=0", StatementTimeout: 500 * time.Millisecond, MaxConns: 1,
-	}, 100*time.Millisecond, time.Second)
+	}, 100*time.Millisecond, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestOpen_aSlowAnswerWithinTheTimeoutIsAwaited(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(url string) (*sqlx.DB, error){
 		"with a statement timeout": func(url string) (*sqlx.DB, error) {
-			return postgres.OpenBounded(postgres.Config{URL: url + "&statement_timeout=2s"}, 50*time.Millisecond, time.Second)
+			return postgres.OpenBounded(postgres.Config{URL: url + "&statement_timeout=2s"}, 50*time.Millisecond, 10*time.Second)
 		},
 		"migrating, without one": func(url string) (*sqlx.DB, error) {
 			db, err := postgres.OpenForMigrating(url, 50*time.Millisecond)

@@ -14,7 +14,7 @@ func OpenBounded(c Config, margin, connect time.Duration) (*sqlx.DB, error) {
 
 // OpenForMigrating makes a pool as Migrate does, with another margin.
 func OpenForMigrating(dsn string, margin time.Duration) (*sql.DB, error) {
-	connector, err := newConnector(dsn, bounds{margin: margin, connect: margin})
+	connector, err := newConnector(dsn, bounds{margin: margin, connect: 10 * time.Second})
 	if err != nil {
 		return nil, err
 	}
