@@ -7,8 +7,6 @@ import (
 )
 
 const (
-	maxDocumentBytes = 16 << 10
-
 	// numberMark starts a string that stands for a number. A JSON literal cannot
 	// hold U+0000 for any other purpose: no receiver could store it.
 	numberMark    = "\x00number:"

@@ -5,33 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
-)
-
-// The values of extensions.code.
-const (
-	codeUnauthenticated = "UNAUTHENTICATED"
-	codeForbidden       = "FORBIDDEN"
-	codeBadUserInput    = "BAD_USER_INPUT"
-	codeLimitExceeded   = "LIMIT_EXCEEDED"
-	codeUnavailable     = "UNAVAILABLE"
-	codeInternal        = "INTERNAL"
-)
-
-const (
-	// maxErrors bounds an answer: a document can be wrong in a thousand places.
-	maxErrors = 20
-	// maxMessageBytes bounds what a message repeats of the request.
-	maxMessageBytes = 500
-
-	internalMessage    = "internal error"
-	unavailableMessage = "temporarily unavailable, try again"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 // apiError is a top-level error with its code.
@@ -85,9 +65,9 @@ func (m errorMapper) failFault(ctx context.Context, fault *webhook.Error) error 
 	case webhook.KindUnavailable:
 		return m.unavailable(ctx, fault.Cause)
 	case webhook.KindLimitExceeded:
-		return &apiError{code: codeLimitExceeded, message: fault.Error()}
+		return &apiError{code: protocol.CodeLimitExceeded, message: fault.Error()}
 	default:
-		return &apiError{code: codeBadUserInput, message: fault.Error()}
+		return &apiError{code: protocol.CodeBadUserInput, message: fault.Error()}
 	}
 }
 
@@ -95,11 +75,11 @@ func (m errorMapper) unavailable(ctx context.Context, cause error) error {
 	if !errors.Is(ctx.Err(), context.Canceled) { // the caller who hung up is no trouble of ours
 		m.log.WarnContext(ctx, "a request could not be answered now", obs.Err(cause))
 	}
-	return &apiError{code: codeUnavailable, message: unavailableMessage}
+	return &apiError{code: protocol.CodeUnavailable, message: protocol.UnavailableMessage}
 }
 
 func internal(ctx context.Context) *apiError {
-	return &apiError{code: codeInternal, message: internalMessage, requestID: obs.RequestID(ctx)}
+	return &apiError{code: protocol.CodeInternal, message: protocol.InternalMessage, requestID: obs.RequestID(ctx)}
 }
 
 // userError is the type UserError.
@@ -154,8 +134,8 @@ func errorCode(kind webhook.Kind) string {
 // finish gives every error of an answer a code and bounds them. What the library
 // found itself has none yet.
 func (m errorMapper) finish(ctx context.Context, resp *graphql.Response) {
-	if len(resp.Errors) > maxErrors {
-		resp.Errors = resp.Errors[:maxErrors]
+	if len(resp.Errors) > protocol.MaxErrors {
+		resp.Errors = resp.Errors[:protocol.MaxErrors]
 	}
 	for _, e := range resp.Errors {
 		if _, coded := e.Extensions["code"]; coded {
@@ -170,21 +150,14 @@ func (m errorMapper) classify(ctx context.Context, e *gqlerrors.QueryError) *api
 	var mapped *apiError
 	switch {
 	case ctx.Err() != nil, errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
-		return &apiError{code: codeUnavailable, message: unavailableMessage}
+		return &apiError{code: protocol.CodeUnavailable, message: protocol.UnavailableMessage}
 	case e.Rule == "MaxDepthExceeded", e.Rule == "OverlapValidationLimitExceeded", errors.Is(e.Err, graphql.ErrTooManySelections):
-		return &apiError{code: codeLimitExceeded, message: shortened(e.Message)}
+		return &apiError{code: protocol.CodeLimitExceeded, message: protocol.Shortened(e.Message)}
 	case e.Rule != "", e.Path == nil: // found before a resolver ran
-		return &apiError{code: codeBadUserInput, message: shortened(e.Message)}
+		return &apiError{code: protocol.CodeBadUserInput, message: protocol.Shortened(e.Message)}
 	case errors.As(m.fail(ctx, e), &mapped): // null where the schema promises a value
 		return mapped
 	default:
 		return internal(ctx)
 	}
-}
-
-func shortened(message string) string {
-	if len(message) <= maxMessageBytes {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxMessageBytes], "") + "..."
 }

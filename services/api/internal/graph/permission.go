@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 // operation names what a caller may or may not do: a root field, or a field
@@ -66,11 +67,11 @@ func required(op operation) (auth.Permission, bool) {
 func enter(ctx context.Context, op operation) (auth.Principal, error) {
 	principal, ok := auth.FromContext(ctx)
 	if !ok {
-		return auth.Principal{}, &apiError{code: codeUnauthenticated, message: "a bearer token is required"}
+		return auth.Principal{}, &apiError{code: protocol.CodeUnauthenticated, message: "a bearer token is required"}
 	}
 	permission, known := required(op)
 	if !known || permission != anyone && !principal.May(permission) {
-		return auth.Principal{}, &apiError{code: codeForbidden, message: string(op) + " needs the permission " + string(permission)}
+		return auth.Principal{}, &apiError{code: protocol.CodeForbidden, message: string(op) + " needs the permission " + string(permission)}
 	}
 	return principal, nil
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/schema"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 const (
-	maxDepth        = 15 // graphql-js' introspection query needs it
-	maxSelections   = 2_000
+	maxDepth        = 15    // graphql-js' introspection query needs it
 	maxOverlapPairs = 5_000 // validation takes the square of fields of one name
 	maxParallel     = 20    // resolvers of one request at a time
 )
@@ -82,8 +82,8 @@ func NewSchema(config Config) (*Schema, error) {
 		graphql.UseStringDescriptions(),
 		graphql.UseFieldResolvers(),
 		graphql.MaxDepth(maxDepth),
-		graphql.MaxSelections(maxSelections),
-		graphql.MaxQueryLength(8*maxDocumentBytes), // Exec has refused longer ones; marked numbers add to it
+		graphql.MaxSelections(protocol.MaxSelections),
+		graphql.MaxQueryLength(8*protocol.MaxDocumentBytes), // Exec has refused longer ones; marked numbers add to it
 		graphql.OverlapValidationLimit(maxOverlapPairs),
 		graphql.MaxParallelism(maxParallel),
 		graphql.Tracer(variableTracer{}),
@@ -117,8 +117,8 @@ func (s *Schema) Exec(ctx context.Context, document, operationName string, varia
 		}
 		s.errors.finish(ctx, resp)
 	}()
-	if len(document) > maxDocumentBytes {
-		return failed(&apiError{code: codeLimitExceeded, message: fmt.Sprintf("query must have at most %d bytes", maxDocumentBytes)})
+	if len(document) > protocol.MaxDocumentBytes {
+		return failed(&apiError{code: protocol.CodeLimitExceeded, message: fmt.Sprintf("query must have at most %d bytes", protocol.MaxDocumentBytes)})
 	}
 	decoded, raws, err := decodeVariables(variables)
 	if err != nil {
@@ -149,7 +149,7 @@ func failed(err error) *graphql.Response {
 func (m errorMapper) MakePanicError(ctx context.Context, value any) *gqlerrors.QueryError {
 	mapped := internal(ctx)
 	if badLiteral(value) {
-		mapped = &apiError{code: codeBadUserInput, message: "a literal in the query is out of range or malformed; pass it as a variable"}
+		mapped = &apiError{code: protocol.CodeBadUserInput, message: "a literal in the query is out of range or malformed; pass it as a variable"}
 	}
 	return &gqlerrors.QueryError{Message: mapped.message, Extensions: mapped.Extensions()}
 }

@@ -13,6 +13,8 @@ import (
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 	"github.com/graph-gophers/graphql-go/introspection"
 	"github.com/graph-gophers/graphql-go/trace/noop"
+
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 // maxInputDepth is deeper than any input type nests. What lies deeper can only
@@ -36,7 +38,7 @@ func decodeVariables(variables map[string]any) (map[string]any, map[string]json.
 		}
 		v, err := decodeInput(raw, 0)
 		if err != nil {
-			return nil, nil, &apiError{code: codeBadUserInput, message: "variables." + shortened(name) + " must be a JSON value"}
+			return nil, nil, &apiError{code: protocol.CodeBadUserInput, message: "variables." + protocol.Shortened(name) + " must be a JSON value"}
 		}
 		decoded[name] = v
 		if v != nil {
@@ -153,7 +155,7 @@ func (variableTracer) TraceQuery(ctx context.Context, _, _ string, variables map
 // check looks at scalars only: the library has seen to nulls, enums and fields.
 func (r *request) check(path []string, value any, t *introspection.Type) {
 	switch {
-	case value == nil || len(r.faults) >= maxErrors:
+	case value == nil || len(r.faults) >= protocol.MaxErrors:
 	case t.Kind() == "NON_NULL":
 		r.check(path, value, t.OfType())
 	case t.Kind() == "LIST":
@@ -172,8 +174,8 @@ func (r *request) check(path []string, value any, t *introspection.Type) {
 	case t.Kind() == "SCALAR":
 		if err := checkScalar(*t.Name(), value); err != nil {
 			r.faults = append(r.faults, &gqlerrors.QueryError{
-				Message:    shortened(strings.Join(path, ".") + " " + err.Error()),
-				Extensions: map[string]any{"code": codeBadUserInput},
+				Message:    protocol.Shortened(strings.Join(path, ".") + " " + err.Error()),
+				Extensions: map[string]any{"code": protocol.CodeBadUserInput},
 			})
 		}
 	}

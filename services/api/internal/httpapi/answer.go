@@ -14,24 +14,11 @@ import (
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
-// The values of extensions.code that this package answers with or acts upon.
-const (
-	codeUnauthenticated = "UNAUTHENTICATED"
-	codeForbidden       = "FORBIDDEN"
-	codeBadUserInput    = "BAD_USER_INPUT"
-	codeLimitExceeded   = "LIMIT_EXCEEDED"
-	codeUnavailable     = "UNAVAILABLE"
-	codeInternal        = "INTERNAL"
-)
-
-const (
-	// maxErrors bounds an answer: a document can be wrong in a thousand places.
-	maxErrors = 50
-	// minGzipBytes is where compressing begins to be worth a packet.
-	minGzipBytes = 4 << 10
-)
+// minGzipBytes is where compressing begins to be worth a packet.
+const minGzipBytes = 4 << 10
 
 // answer is a GraphQL response on its way out.
 type answer struct {
@@ -76,9 +63,9 @@ func (a answer) httpStatus() int {
 		return a.status
 	case len(a.response.Data) > 0:
 		return http.StatusOK
-	case code == codeUnavailable:
+	case code == protocol.CodeUnavailable:
 		return http.StatusServiceUnavailable
-	case code == codeInternal:
+	case code == protocol.CodeInternal:
 		return http.StatusInternalServerError
 	case a.mediaType == mediaTypeJSON:
 		return http.StatusOK
@@ -158,20 +145,20 @@ func acceptsGzip(r *http.Request) bool {
 // vet bounds the errors of an executor and hides those that nobody has
 // classified, but for what is wrong with the request itself.
 func (g *graphQL) vet(ctx context.Context, response *graphql.Response) *graphql.Response {
-	if len(response.Errors) > maxErrors {
-		response.Errors = response.Errors[:maxErrors]
+	if len(response.Errors) > protocol.MaxErrors {
+		response.Errors = response.Errors[:protocol.MaxErrors]
 	}
 	for _, e := range response.Errors {
 		if _, classified := e.Extensions["code"].(string); classified {
 			continue
 		}
 		if len(response.Data) == 0 && ctx.Err() == nil {
-			e.Message, e.Extensions = shortened(e.Message), map[string]any{"code": codeBadUserInput}
+			e.Message, e.Extensions = protocol.Shortened(e.Message), map[string]any{"code": protocol.CodeBadUserInput}
 			continue
 		}
-		code, message := codeInternal, "internal error"
+		code, message := protocol.CodeInternal, protocol.InternalMessage
 		if ctx.Err() != nil {
-			code, message = codeUnavailable, "temporarily unavailable, try again"
+			code, message = protocol.CodeUnavailable, protocol.UnavailableMessage
 		}
 		g.config.Log.ErrorContext(ctx, "executing an operation", obs.Err(e), slog.String("code", code))
 		e.Message = message

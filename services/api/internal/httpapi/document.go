@@ -8,16 +8,12 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
+
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
-// The limits of a document, checked before anybody validates it: validation
-// costs the square of what it is given.
-const (
-	maxQueryBytes   = 16 << 10
-	maxSelections   = 2_000
-	maxAliases      = 50
-	maxMessageBytes = 500
-)
+// maxAliases bounds how often a document asks for the same thing.
+const maxAliases = 50
 
 // The kinds of operation, as metrics and logs name them.
 const (
@@ -34,8 +30,8 @@ type operation struct {
 // inspect parses a document to find the operation that will run. The executor
 // parses again, for itself; it has no way to say what a document is about.
 func inspect(query, operationName string) (operation, *gqlerrors.QueryError) {
-	if len(query) > maxQueryBytes {
-		return operation{}, limitExceeded("query must have at most %d bytes", maxQueryBytes)
+	if len(query) > protocol.MaxDocumentBytes {
+		return operation{}, limitExceeded("query must have at most %d bytes", protocol.MaxDocumentBytes)
 	}
 	document, err := parser.ParseQuery(&ast.Source{Input: query})
 	if err != nil {
@@ -71,8 +67,8 @@ func checkSize(document *ast.QueryDocument) *gqlerrors.QueryError {
 	switch {
 	case size.aliases > maxAliases:
 		return limitExceeded("query must have at most %d aliases", maxAliases)
-	case size.selections > maxSelections:
-		return limitExceeded("query must have at most %d selections", maxSelections)
+	case size.selections > protocol.MaxSelections:
+		return limitExceeded("query must have at most %d selections", protocol.MaxSelections)
 	}
 	return nil
 }
@@ -100,25 +96,18 @@ func syntaxError(err error) *gqlerrors.QueryError {
 	if !errors.As(err, &fault) {
 		return out
 	}
-	out.Message = shortened("query must be well-formed: " + fault.Message)
+	out.Message = protocol.Shortened("query must be well-formed: " + fault.Message)
 	for _, l := range fault.Locations {
 		out.Locations = append(out.Locations, gqlerrors.Location{Line: l.Line, Column: l.Column})
 	}
 	return out
 }
 
-func shortened(message string) string {
-	if len(message) <= maxMessageBytes {
-		return message
-	}
-	return message[:maxMessageBytes] + "..."
-}
-
 func limitExceeded(rule string, limit int) *gqlerrors.QueryError {
-	return coded(codeLimitExceeded, fmt.Sprintf(rule, limit))
+	return coded(protocol.CodeLimitExceeded, fmt.Sprintf(rule, limit))
 }
 
-func invalid(rule string) *gqlerrors.QueryError { return coded(codeBadUserInput, rule) }
+func invalid(rule string) *gqlerrors.QueryError { return coded(protocol.CodeBadUserInput, rule) }
 
 func coded(code, message string) *gqlerrors.QueryError {
 	return &gqlerrors.QueryError{Message: message, Extensions: map[string]any{"code": code}}

@@ -10,6 +10,7 @@ import (
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 // graphQL answers /graphql.
@@ -31,18 +32,18 @@ func (g *graphQL) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // caller is known, nothing parsed before it is known to be JSON of bounded size.
 func (g *graphQL) answer(r *http.Request, fact *facts) answer {
 	if r.Method != http.MethodPost && r.Method != http.MethodGet {
-		a := refuse(http.StatusMethodNotAllowed, codeBadUserInput, "method must be POST or GET")
+		a := refuse(http.StatusMethodNotAllowed, protocol.CodeBadUserInput, "method must be POST or GET")
 		a.header.Set("Allow", "GET, POST")
 		return a
 	}
 	mediaType, ok := negotiate(r.Header.Values("Accept"))
 	if !ok {
-		return refuse(http.StatusNotAcceptable, codeBadUserInput,
+		return refuse(http.StatusNotAcceptable, protocol.CodeBadUserInput,
 			"Accept must allow "+mediaTypeGraphQL+" or "+mediaTypeJSON)
 	}
 	principal, err := g.config.Auth.FromRequest(r)
 	if err != nil {
-		a := refuse(http.StatusUnauthorized, codeUnauthenticated, err.Error()).as(mediaType)
+		a := refuse(http.StatusUnauthorized, protocol.CodeUnauthenticated, err.Error()).as(mediaType)
 		a.header.Set("WWW-Authenticate", `Bearer realm="crm-webhooks"`)
 		fact.refusal = err
 		return a
@@ -62,7 +63,7 @@ func (g *graphQL) execute(r *http.Request, principal auth.Principal, p params, f
 	}
 	fact.operation, fact.operationType = operation.name, operation.kind
 	if r.Method == http.MethodGet && operation.kind != kindQuery {
-		a := refuse(http.StatusMethodNotAllowed, codeBadUserInput, "only queries can be executed by GET")
+		a := refuse(http.StatusMethodNotAllowed, protocol.CodeBadUserInput, "only queries can be executed by GET")
 		a.header.Set("Allow", "POST")
 		return a
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 const (
@@ -44,5 +45,5 @@ func (m *metrics) observe(f *facts, took time.Duration) {
 }
 
 func codes() []string {
-	return []string{codeUnauthenticated, codeForbidden, codeBadUserInput, codeLimitExceeded, codeUnavailable, codeInternal}
+	return []string{protocol.CodeUnauthenticated, protocol.CodeForbidden, protocol.CodeBadUserInput, protocol.CodeLimitExceeded, protocol.CodeUnavailable, protocol.CodeInternal}
 }

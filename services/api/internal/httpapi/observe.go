@@ -13,6 +13,7 @@ import (
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 const headerRequestID = "X-Request-Id"
@@ -70,11 +71,11 @@ func answerPanic(w *statusRecorder, r *http.Request, log *slog.Logger, value any
 	}
 	log.ErrorContext(r.Context(), "panic while answering a request",
 		slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
-	factsOf(r.Context()).outcome = codeInternal
+	factsOf(r.Context()).outcome = protocol.CodeInternal
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	e := coded(codeInternal, "internal error")
+	e := coded(protocol.CodeInternal, protocol.InternalMessage)
 	e.Extensions["requestId"] = obs.RequestID(r.Context())
 	answer{
 		status:    http.StatusInternalServerError,

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 const maxBodyBytes = 1 << 20
@@ -37,7 +39,7 @@ func readBody(r *http.Request) (params, *answer) {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		a := refuse(http.StatusRequestEntityTooLarge, codeLimitExceeded, "body must have at most 1 MiB")
+		a := refuse(http.StatusRequestEntityTooLarge, protocol.CodeLimitExceeded, "body must have at most 1 MiB")
 		a.header.Set("Connection", "close") // the rest of it is not worth reading
 		return params{}, &a
 	case err != nil:
@@ -128,6 +130,6 @@ func orNull(raw json.RawMessage) json.RawMessage {
 }
 
 func badRequest(status int, rule string) (params, *answer) {
-	a := refuse(status, codeBadUserInput, rule)
+	a := refuse(status, protocol.CodeBadUserInput, rule)
 	return params{}, &a
 }

@@ -1,0 +1,43 @@
+// Package protocol is what the HTTP edge and the executor of GraphQL requests
+// agree upon: the codes of errors, what a request may contain, and how much of
+// it an answer repeats.
+package protocol
+
+import "strings"
+
+// The values of extensions.code.
+const (
+	CodeUnauthenticated = "UNAUTHENTICATED"
+	CodeForbidden       = "FORBIDDEN"
+	CodeBadUserInput    = "BAD_USER_INPUT"
+	CodeLimitExceeded   = "LIMIT_EXCEEDED"
+	CodeUnavailable     = "UNAVAILABLE"
+	CodeInternal        = "INTERNAL"
+)
+
+// The messages of what callers cannot mend; the cause is in the log.
+const (
+	UnavailableMessage = "temporarily unavailable, try again"
+	InternalMessage    = "internal error"
+)
+
+const (
+	// MaxDocumentBytes bounds a document before anybody validates it: validation
+	// costs the square of what it is given.
+	MaxDocumentBytes = 16 << 10
+	// MaxSelections does the same. The edge counts them as they are written, the
+	// executor with fragments in their places.
+	MaxSelections = 2_000
+	// MaxErrors bounds an answer: a document can be wrong in a thousand places.
+	MaxErrors = 20
+
+	maxMessageBytes = 500
+)
+
+// Shortened bounds what a message repeats of the request.
+func Shortened(message string) string {
+	if len(message) <= maxMessageBytes {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessageBytes], "") + "..."
+}
