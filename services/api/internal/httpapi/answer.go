@@ -17,8 +17,12 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
-// minGzipBytes is where compressing begins to be worth a packet.
-const minGzipBytes = 4 << 10
+const (
+	// minGzipBytes is where compressing begins to be worth a packet.
+	minGzipBytes = 4 << 10
+	// retryAfter, in seconds: what is short here, connections or time, is so for moments.
+	retryAfter = "1"
+)
 
 // answer is a GraphQL response on its way out.
 type answer struct {
@@ -54,24 +58,31 @@ func (a answer) outcome() string {
 }
 
 // httpStatus follows the specification: under application/json a request that
-// could be read is answered with 200 whatever it asked for; under the GraphQL
-// media type a response without data has a status of its own. In both a fault
-// of ours is one that load balancers and clients' retries can see.
+// could be read is answered with 200 whatever became of it. Under the GraphQL
+// media type data mean 200, be they partial; a response without any has a status
+// of its own, and there a fault of ours is one that load balancers and clients'
+// retries can see.
 func (a answer) httpStatus() int {
-	switch code := a.outcome(); {
+	switch {
 	case a.status != 0:
 		return a.status
-	case len(a.response.Data) > 0:
+	case a.mediaType == mediaTypeJSON || a.hasData():
 		return http.StatusOK
-	case code == protocol.CodeUnavailable:
-		return http.StatusServiceUnavailable
-	case code == protocol.CodeInternal:
-		return http.StatusInternalServerError
-	case a.mediaType == mediaTypeJSON:
-		return http.StatusOK
-	default:
-		return http.StatusBadRequest
 	}
+	switch a.outcome() {
+	case protocol.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	case protocol.CodeInternal:
+		return http.StatusInternalServerError
+	}
+	if len(a.response.Data) > 0 {
+		return http.StatusOK // executed: null is what came of it
+	}
+	return http.StatusBadRequest
+}
+
+func (a answer) hasData() bool {
+	return len(a.response.Data) > 0 && string(a.response.Data) != "null"
 }
 
 func (a answer) write(w http.ResponseWriter, r *http.Request) {
@@ -82,17 +93,21 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.mediaType+"; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Encoding, Authorization")
+	status := a.httpStatus()
+	if status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter)
+	}
 	body := a.body()
 	if len(body) >= minGzipBytes && acceptsGzip(r) {
 		h.Set("Content-Encoding", "gzip")
-		w.WriteHeader(a.httpStatus())
+		w.WriteHeader(status)
 		compressor, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
 		_, _ = compressor.Write(body)
 		_ = compressor.Close()
 		return
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(a.httpStatus())
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // the caller who has hung up misses nothing
 }
 

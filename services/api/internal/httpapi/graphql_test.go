@@ -196,10 +196,35 @@ func TestGraphQL_deadlines(t *testing.T) {
 func TestGraphQL_deadlinePassed(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *httpapi.Config) { c.QueryTimeout = 20 * time.Millisecond })
-	for _, accept := range []string{acceptJSON, acceptGraphQL} {
+	for accept, status := range map[string]int{acceptJSON: http.StatusOK, acceptGraphQL: http.StatusServiceUnavailable} {
 		r := b.query(t, "{ wait }", accept)
-		if r.StatusCode != http.StatusServiceUnavailable || r.code() != "UNAVAILABLE" || r.json.Errors[0].Extensions.RequestID == "" {
+		if r.StatusCode != status || r.code() != "UNAVAILABLE" || r.json.Errors[0].Extensions.RequestID == "" {
 			t.Errorf("%s: %d %s", accept, r.StatusCode, r.body)
+		}
+	}
+}
+
+func TestGraphQL_statusOfWhatFailed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, tc := range []struct {
+		query, data string
+		status      int // under the GraphQL media type; 200 under the other one
+	}{
+		{"{ unavailable }", "null", http.StatusServiceUnavailable},
+		{"{ tenant optional }", `{"tenant":"acme","optional":null}`, http.StatusOK},
+		{"{ forbidden }", "null", http.StatusOK},
+		{"{ unclassified }", "null", http.StatusInternalServerError},
+		{"{ nowhere }", "", http.StatusBadRequest},
+	} {
+		for accept, status := range map[string]int{acceptJSON: http.StatusOK, acceptGraphQL: tc.status} {
+			r := b.query(t, tc.query, accept)
+			if r.StatusCode != status || len(r.json.Errors) != 1 || string(r.json.Data) != tc.data {
+				t.Errorf("%s with %s: %d %s, want %d", tc.query, accept, r.StatusCode, r.body, status)
+			}
+			if got := r.Header.Get("Retry-After"); (got == "1") != (status == http.StatusServiceUnavailable) {
+				t.Errorf("%s with %s: Retry-After = %q", tc.query, accept, got)
+			}
 		}
 	}
 }

@@ -40,6 +40,8 @@ type Query {
   deadline: Float!
   wait: String!
   forbidden: String!
+  unavailable: String!
+  optional: String
   unclassified: String!
   secret: String
   panics: String!
@@ -50,7 +52,10 @@ type Mutation { count: Int! deadline: Float! }
 type Subscription { ticks: Int! }
 `
 
-var errForbidden = codedError{"FORBIDDEN", "WEBHOOK_READ is needed"}
+var (
+	errForbidden   = codedError{"FORBIDDEN", "WEBHOOK_READ is needed"}
+	errUnavailable = codedError{"UNAVAILABLE", "temporarily unavailable, try again"}
+)
 
 type codedError struct{ code, message string }
 
@@ -82,6 +87,8 @@ func (query) Traceparent(ctx context.Context) string        { return obs.TracePa
 func (query) Deadline(ctx context.Context) (float64, error) { return remaining(ctx) }
 func (query) Wait(ctx context.Context) (string, error)      { <-ctx.Done(); return "", ctx.Err() }
 func (query) Forbidden() (string, error)                    { return "", errForbidden }
+func (query) Unavailable() (string, error)                  { return "", errUnavailable }
+func (query) Optional() (*string, error)                    { return nil, errUnavailable }
 func (query) Unclassified() (string, error)                 { return "", errors.New("password=hunter2 in DSN") }
 func (query) Secret() (*string, error)                      { return nil, errors.New("password=hunter2 in DSN") }
 func (query) Panics(context.Context) (string, error)        { panic("hunter2") }
