@@ -44,6 +44,43 @@ func TestSend_keptConnectionClosedByReceiver(t *testing.T) {
 	}
 }
 
+// What is written to a connection that is half open may be read and cannot be
+// answered: the attempt fails, or goes to another connection, and not both.
+func TestSend_keptConnectionHalfClosedByReceiver(t *testing.T) {
+	t.Parallel()
+	r := sendertest.New(t, sendertest.Named("closes its half after the answer"))
+	s := newSender(t, sender.Config{})
+	const attempts = 20
+	for range attempts {
+		if a := send(t, s, request(t, r.URL)); !a.OK() {
+			checkAttempt(t, sendertest.Want{Class: webhook.ClassConnect, Text: "closed by the receiver before it answered"}, a)
+		}
+	}
+	if n := len(r.Requests()); n != attempts {
+		t.Errorf("%d requests for %d attempts", n, attempts)
+	}
+}
+
+// A receiver that reads nothing holds up the writing of a request, too.
+func TestSend_receiverThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	ctx, goOn := context.WithCancel(t.Context())
+	defer goOn()
+	r := sendertest.New(t, sendertest.Behaviour{Greet: func(c *sendertest.Conn) {
+		<-ctx.Done()
+		c.Hangup()
+	}})
+	req := request(t, r.URL)
+	req.Body = strings.Repeat("x", 32<<20) // more than the kernel takes
+	req.Timeout = 500 * time.Millisecond
+	start := time.Now()
+	a := send(t, newSender(t, sender.Config{}), req)
+	checkAttempt(t, sendertest.Want{Class: webhook.ClassTimeout, Text: "no answer within"}, a)
+	if took := time.Since(start); took > 2500*time.Millisecond {
+		t.Errorf("took %s", took)
+	}
+}
+
 // A receiver that read a request may have acted on it: no second one is sent,
 // not even where net/http would.
 func TestI3_oneRequestPerAttempt(t *testing.T) {

@@ -131,6 +131,17 @@ func TestI6_spellings(t *testing.T) {
 		"[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::1%25lo]", "[fe80::1%25lo]", "localhost", "LOCALHOST", "localhost.", "ip6-localhost", "①②⑦.⓪.⓪.①",
 		"127。0。0。1", "%31%32%37.0.0.1", "a.inside.test", "a.inside.test.", "a.INSIDE.test", "169.254.169.254", "[fd00:ec2::254]", "10.0.0.1", "192.168.1.1",
 		"100.64.0.1", "224.0.0.1", "255.255.255.255",
+		// Whole numbers, octal and hexadecimal in every mixture, padded, overflowing.
+		"0x7F.0x0.0x0.0x1", "00000177.0.0.01", "0x00000000007f000001", "127.0x1", "127.0.0x0.1", "4294967297", "127.0.0.257", "0177.0.0.0x1", "0x7f000001.",
+		"127.0.0.1..", "127..0.0.1", ".127.0.0.1", "127.0.0.1.inside.test",
+		// Digits and dots of other scripts.
+		"１２７.０.０.１", "127．0．0．1", "127｡0｡0｡1", "۱۲۷.۰.۰.۱", "𝟙𝟚𝟟.𝟘.𝟘.𝟙", "¹²⁷.⁰.⁰.¹", "ⓛocalhost", "ｌｏｃａｌｈｏｓｔ", "a。inside。test",
+		// Userinfo, and what different parsers cut a host at.
+		"example.com@127.0.0.1", "8.8.8.8:443@127.0.0.1", "127.0.0.1@8.8.8.8@127.0.0.1", "8.8.8.8%40127.0.0.1", "8.8.8.8\\@127.0.0.1", "8.8.8.8%00.inside.test",
+		"8.8.8.8%0d%0a.inside.test", "127.0.0.1%2f.inside.test", "127.0.0.1%23.inside.test", "[127.0.0.1]", "[::1].inside.test", "[::ffff:0x7f.1]",
+		// Zones, and IPv6 forms that hold an IPv4 address.
+		"[::1%251]", "[::ffff:127.0.0.1%25lo]", "[fe80::7f00:1%25eth0]", "[0000::0001]", "[::ffff:0:127.0.0.1]", "[::ffff:0:0:7f00:1]", "[64:ff9b:1::7f00:1]",
+		"[2001:0:7f00:1::]", "[2001:0:4136:e378:8000:63bf:80ff:fffe]", "[2002:0a00:1::1]", "[fec0::1]", "[fc00::1]", "[ff02::1]", "[2001:db8::1]", "[3fff::1]",
 	} {
 		req := request(t, "http://"+host+port+"/")
 		req.Timeout = 5 * time.Second
@@ -138,7 +149,7 @@ func TestI6_spellings(t *testing.T) {
 		switch a.ErrorClass {
 		case webhook.ClassBlocked, webhook.ClassDNS:
 		case webhook.ClassConnect:
-			if !strings.Contains(a.Error, "URL is not a valid") {
+			if !strings.Contains(a.Error, "the webhook's URL") {
 				t.Errorf("%s: class %q: %s", host, a.ErrorClass, a.Error)
 			}
 		default:

@@ -31,7 +31,7 @@ func TestI6_guardRefuses(t *testing.T) {
 		"198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
 		"[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::ffff:169.254.169.254]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]",
 		"[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]", "[100::1]", "[2001::1]", "[2001:2::1]", "[2001:db8::1]",
-		"[2002:7f00:1::]", "[2002:a9fe:a9fe::]", "[2620:4f:8000::1]", "[3fff::1]", "[4000::1]", "[5f00::1]", "[fc00::1]", "[fd00:ec2::254]",
+		"[2001:0:7f00:1::]", "[2001:0:4136:e378:8000:63bf:80ff:fffe]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::]", "[2620:4f:8000::1]", "[3fff::1]", "[4000::1]", "[5f00::1]", "[fc00::1]", "[fd00:ec2::254]",
 		"[fe80::1]", "[fe80::1%lo]", "[fe80::1%eth0]", "[2a00:1450:4001::1%eth0]", "[fec0::1]", "[ff02::1]", "[ff0e::1]",
 	} {
 		for _, port := range []string{":80", ":443", ":8080"} {
@@ -110,6 +110,26 @@ func TestI6_guardRefusesThisHostsAddresses(t *testing.T) {
 	}
 	if g := testGuard(t); len(g.own.addrs) == 0 {
 		t.Error("the guard knows no address of this host")
+	}
+}
+
+// The ports are those of the WHATWG Fetch standard, and all others are open.
+func TestI6_guardOpensAllOtherPorts(t *testing.T) {
+	t.Parallel()
+	g := testGuard(t)
+	closed := map[int]bool{}
+	for _, port := range []int{
+		0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119,
+		123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993,
+		995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+	} {
+		closed[port] = true
+	}
+	for port := range 1 << 16 {
+		err := g.control(t.Context(), "tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, 1, 1, 1}), uint16(port)).String(), nil)
+		if (err != nil) != closed[port] {
+			t.Errorf("port %d: error = %v, want it closed: %t", port, err, closed[port])
+		}
 	}
 }
 

@@ -2,7 +2,9 @@ package sender_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -13,7 +15,20 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs everything with a proxy in the environment: one that takes
+// connections and never answers.
+func TestMain(m *testing.M) {
+	proxy, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
+		if err := os.Setenv(name, "http://"+proxy.Addr().String()); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
