@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 )
 
 // Pruner makes partitions ahead of time and drops what is too old to keep.
@@ -59,8 +60,32 @@ ORDER BY c.relname`
 var dayPartition = regexp.MustCompile(`^(?:events|deliveries|attempts)_(\d{8})$`)
 
 // DropPartitions drops the partitions that hold only rows older than keep, and
-// first whatever is still owed for them. It returns the dropped days.
+// first whatever is still owed for them. It returns the dropped days. What cannot
+// be dropped now, because somebody reads it, is left for the next time.
 func (p *Pruner) DropPartitions(ctx context.Context, now time.Time, keep time.Duration) ([]string, error) {
+	end := now.Add(-keep).UTC().Truncate(24 * time.Hour) // whole days
+	days, err := p.partitionsBefore(ctx, end)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.forget(ctx, end); err != nil {
+		return nil, err
+	}
+	var dropped []string
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		fault := p.dropTables(ctx, days[day])
+		if fault == nil {
+			dropped = append(dropped, day)
+		}
+		err = errors.Join(err, fault)
+	}
+	// Once more, for what was held by somebody the first time.
+	return dropped, errors.Join(err, p.forget(ctx, end))
+}
+
+// partitionsBefore returns the partitions of the days that were over by end. Of
+// a day, attempts come before their deliveries, and these before their events.
+func (p *Pruner) partitionsBefore(ctx context.Context, end time.Time) (map[string][]string, error) {
 	var names []string
 	if err := p.db.SelectContext(ctx, &names, listPartitions); err != nil {
 		return nil, dbError("listing partitions", err)
@@ -71,68 +96,31 @@ func (p *Pruner) DropPartitions(ctx context.Context, now time.Time, keep time.Du
 		if m == nil {
 			continue
 		}
-		day, err := time.Parse("20060102", m[1])
-		if err != nil || day.AddDate(0, 0, 1).After(now.Add(-keep)) {
-			continue
+		if day, err := time.Parse("20060102", m[1]); err == nil && day.Before(end) {
+			byDay[m[1]] = append(byDay[m[1]], name)
 		}
-		byDay[m[1]] = append(byDay[m[1]], name)
 	}
-	var dropped []string
-	for day, tables := range byDay {
-		if err := p.dropDay(ctx, day, tables); err != nil {
-			return dropped, err
-		}
-		dropped = append(dropped, day)
-	}
-	return dropped, nil
+	return byDay, nil
 }
 
-// forgetDay drops the work on a day's deliveries, lane by lane, so that the
-// counts stay right.
-const (
-	lanesOfDay = `
-SELECT DISTINCT webhook_id FROM pending_deliveries WHERE delivery_id < uuid_floor($1::timestamptz) ORDER BY webhook_id`
-	forgetOfLane = `
-WITH gone AS (
-	DELETE FROM pending_deliveries WHERE webhook_id = $1 AND delivery_id < uuid_floor($2::timestamptz)
-	RETURNING kind, admitted
-)
-UPDATE lanes SET admitted = lanes.admitted - g.admitted, queued = lanes.queued - g.queued
-FROM (SELECT count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
-	FROM gone WHERE kind = 'event') g
-WHERE lanes.webhook_id = $1`
-)
-
-func (p *Pruner) dropDay(ctx context.Context, day string, tables []string) error {
-	start, err := time.Parse("20060102", day)
-	if err != nil {
-		return err
-	}
-	end := start.AddDate(0, 0, 1).Format(time.RFC3339)
-	var hooks []string
-	if err := p.db.SelectContext(ctx, &hooks, lanesOfDay, end); err != nil {
-		return dbError("finding work on old deliveries", err)
-	}
-	return inTx(ctx, p.db, func(tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
-			return dbError("bounding the lock", err)
-		}
-		if _, err := tx.ExecContext(ctx, lockLanesInOrder, pq.Array(hooks)); err != nil {
-			return dbError("locking lanes", err)
-		}
-		for _, hook := range hooks {
-			if _, err := tx.ExecContext(ctx, forgetOfLane, hook, end); err != nil {
-				return dbError("forgetting old deliveries", err)
+// dropTables drops each table in a transaction of its own: dropping locks the
+// table's parent, and to hold one such lock while waiting for another, or for a
+// lane, is how to meet accepting in a deadlock.
+func (p *Pruner) dropTables(ctx context.Context, tables []string) error {
+	for _, table := range tables {
+		err := inTx(ctx, p.db, func(tx *sqlx.Tx) error {
+			if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
+				return dbError("bounding the lock", err)
 			}
-		}
-		for _, table := range tables {
 			// Safety: table matched dayPartition, so it needs no quoting.
-			if _, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE %s`, table)); err != nil {
-				return dbError("dropping partition "+table, err)
-			}
+			_, err := tx.ExecContext(ctx, fmt.Sprintf(`DROP TABLE %s`, table))
+			return dbError("dropping partition "+table, err)
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 const (

@@ -1,0 +1,132 @@
+package postgres_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// at makes a submission of n events of a moment.
+func (b *bundle) at(t testing.TB, moment time.Time, n int) webhook.Submission {
+	t.Helper()
+	sub := b.submission(t, "acme", n)
+	for i := range sub.Events {
+		sub.Events[i].Event.ID = webhook.NewEventID(moment, random(t))
+	}
+	return sub
+}
+
+func (b *bundle) number(t testing.TB, query string, args ...any) (n int) {
+	t.Helper()
+	if err := b.db.GetContext(t.Context(), &n, query, args...); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// while runs f in so many goroutines, over and over, until end is called; end
+// returns the first error.
+func while(t testing.TB, goroutines int, f func(ctx context.Context) error) (end func() error) {
+	t.Helper()
+	g, ctx := errgroup.WithContext(t.Context())
+	stop := make(chan struct{})
+	for range goroutines {
+		g.Go(func() error {
+			for {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				if err := f(ctx); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return func() error {
+		close(stop)
+		return g.Wait()
+	}
+}
+
+const oldDays = 8
+
+func TestPruner_droppingDaysDisturbsNoAccepting(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hooks := []webhook.WebhookID{b.webhook(t, "acme", "*"), b.webhook(t, "acme", "*"), b.webhook(t, "acme", "*")}
+	now := time.Now()
+	for i := range oldDays {
+		day := now.AddDate(0, 0, -10-i)
+		if n, err := b.prune.CreatePartitions(t.Context(), day, 0); err != nil || n != 3 {
+			t.Fatal(n, err)
+		}
+		b.accept(t, b.at(t, day, 20))
+	}
+	accepted := make(chan int, 100_000)
+	end := while(t, 4, func(ctx context.Context) error {
+		_, _, err := b.events.Accept(ctx, []webhook.Submission{b.at(t, now, 3)})
+		accepted <- 3
+		return err
+	})
+	days, err := b.prune.DropPartitions(t.Context(), now, 72*time.Hour)
+	if err != nil || len(days) != oldDays || !slices.IsSorted(days) {
+		t.Errorf("dropped %v, %v, want %d days", days, err, oldDays)
+	}
+	if err := end(); err != nil {
+		t.Errorf("accepting meanwhile: %v", err)
+	}
+	close(accepted)
+	want := 0
+	for n := range accepted {
+		want += n
+	}
+	if got := b.number(t, `SELECT count(*) FROM events`); got != want {
+		t.Errorf("events = %d, want the %d of today", got, want)
+	}
+	if got := b.number(t, `SELECT count(*) FROM pending_deliveries`); got != want*len(hooks) {
+		t.Errorf("pending deliveries = %d, want the %d of today", got, want*len(hooks))
+	}
+	for _, hook := range hooks {
+		if l := b.lane(t, hook); l.Admitted != l.RowsAdmitted || l.Queued != l.RowsQueued {
+			t.Errorf("lane counts %+v, want them equal to its rows", l)
+		}
+	}
+}
+
+// A table that somebody reads is dropped the next time; the others go at once.
+func TestPruner_aDayInUseIsLeftForNextTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	now := time.Now()
+	first, second := now.AddDate(0, 0, -12), now.AddDate(0, 0, -11)
+	for _, day := range []time.Time{first, second} {
+		if _, err := b.prune.CreatePartitions(t.Context(), day, 0); err != nil {
+			t.Fatal(err)
+		}
+		b.accept(t, b.at(t, day, 5))
+	}
+	tx := b.db.MustBeginTx(t.Context(), nil)
+	defer func() { _ = tx.Rollback() }()
+	tx.MustExecContext(t.Context(), `SELECT FROM events_`+first.UTC().Format("20060102"))
+	days, err := b.prune.DropPartitions(t.Context(), now, 72*time.Hour)
+	if diff := cmp.Diff([]string{second.UTC().Format("20060102")}, days); diff != "" || err == nil {
+		t.Errorf("error %v, and days: %s", err, diff)
+	}
+	if diff := cmp.Diff(laneRow{}, b.lane(t, hook)); diff != "" {
+		t.Error(diff)
+	}
+	_ = tx.Rollback()
+	days, err = b.prune.DropPartitions(t.Context(), now, 72*time.Hour)
+	if diff := cmp.Diff([]string{first.UTC().Format("20060102")}, days); diff != "" || err != nil {
+		t.Errorf("error %v, and days: %s", err, diff)
+	}
+}
