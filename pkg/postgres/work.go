@@ -47,14 +47,18 @@ const leaseMillis = `(w.timeout_ms + 10000)`
 
 // claimDeliveries leases those of the given deliveries that are admitted and
 // that no live lease holds. Two claims of one delivery are harmless: the loser
-// waits for the row, looks again and finds the winner's lease.
+// waits for the row, looks again and finds the winner's lease. Rows are locked
+// in the order of their ids, as whoever closes lanes does it.
 const claimDeliveries = `
-WITH p AS (
+WITH free AS MATERIALIZED (
+	SELECT delivery_id FROM pending_deliveries
+	WHERE delivery_id = ANY ($1::uuid[]) AND admitted AND (lease_until IS NULL OR lease_until < now())
+	ORDER BY delivery_id FOR UPDATE
+), p AS (
 	UPDATE pending_deliveries p
 	SET lease_until = now() + ` + leaseMillis + ` * interval '1 millisecond', lease_holder = $2
-	FROM webhooks w
-	WHERE p.delivery_id = ANY ($1::uuid[]) AND w.id = p.webhook_id
-		AND p.admitted AND (p.lease_until IS NULL OR p.lease_until < now())
+	FROM free, webhooks w
+	WHERE p.delivery_id = ANY ($1::uuid[]) AND p.delivery_id = free.delivery_id AND w.id = p.webhook_id
 	RETURNING p.*
 )
 SELECT ` + claimColumns + `
@@ -102,6 +106,33 @@ func (s *Work) Release(ctx context.Context, claims []webhook.Claim) error {
 	}
 	_, err := s.db.ExecContext(ctx, releaseDeliveries, pq.Array(uuids(ids)), pq.Array(holders))
 	return dbError("releasing leases", err)
+}
+
+const releaseHeld = `
+WITH lane AS MATERIALIZED (
+	SELECT webhook_id FROM pending_deliveries WHERE delivery_id = ANY ($1::uuid[])
+	UNION SELECT * FROM unnest($2::uuid[])
+), p AS (
+	UPDATE pending_deliveries SET lease_until = NULL, lease_holder = NULL, rung_at = now()
+	WHERE webhook_id = ANY (ARRAY(SELECT webhook_id FROM lane)) AND admitted AND lease_holder = ANY ($3::text[])
+	RETURNING *
+)
+SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, kind, attempts, budget FROM p`
+
+// ReleaseHeld gives up the leases of a doubt, and returns whom to ring for.
+func (s *Work) ReleaseHeld(ctx context.Context, d webhook.Doubt) ([]webhook.Owed, error) {
+	var rows []claimRow
+	err := s.stmts.selectAll(ctx, &rows, releaseHeld, pq.Array(uuids(d.Deliveries)), pq.Array(webhookUUIDs(d.Webhooks)), pq.Array(d.Holders))
+	if err != nil {
+		return nil, dbError("releasing leases in doubt", err)
+	}
+	released := make([]webhook.Owed, len(rows))
+	for i, row := range rows {
+		if released[i], err = row.owed(); err != nil {
+			return nil, fmt.Errorf("reading released delivery %s: %w", row.DeliveryID, err)
+		}
+	}
+	return released, nil
 }
 
 type claimRow struct {

@@ -80,9 +80,19 @@ type Admission struct {
 	// Again lists webhooks that gained deliveries which this statement could
 	// not see yet: ask Admit for them.
 	Again []WebhookID
-	// Lost lists outcomes that were not recorded: the lease had ended and the
-	// delivery went to another holder, or was finished.
+	// Lost lists outcomes that are not recorded: the lease had ended and the
+	// delivery went to another holder, or was finished. One that an earlier call
+	// recorded, whose answer never came, is not lost.
 	Lost []DeliveryID
+}
+
+// Doubt is about leases that nobody may know of: those that were asked for under
+// these names, by statements whose answers were lost. They can only be on the
+// named deliveries or on deliveries of the named webhooks.
+type Doubt struct {
+	Holders    []string
+	Webhooks   []WebhookID
+	Deliveries []DeliveryID
 }
 
 // Fingerprint digests what the caller said, field by field and length-prefixed,

@@ -423,6 +423,36 @@ func TestI10_aHangingReceiverDelaysNobody(t *testing.T) {
 	}
 }
 
+func TestI10_aLockedLaneDelaysItsOwnWebhookOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	locked := b.webhook(nil)
+	free := b.webhook(nil)
+	for free.Hash(2) != locked.Hash(2) { // whatever is shared, they share it
+		free = b.webhook(nil)
+	}
+	owed := b.accept(1)
+	tx, err := b.db.BeginTxx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), `SELECT FROM lanes WHERE webhook_id = $1 FOR UPDATE`, locked.UUID()); err != nil {
+		t.Fatal(err)
+	}
+	b.worker()
+	b.doorbell.RingFirst(owed)
+	const recorded = `count(*) = 1 FROM deliveries WHERE webhook_id = $1 AND status = 'success'`
+	b.await("the free one is recorded while the other is locked", recorded, free.UUID())
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the locked one is recorded once it is free", recorded, locked.UUID())
+	if total, most := b.receiver.requests(); most != 1 {
+		t.Errorf("%d requests, at most %d for one delivery, want 1", total, most)
+	}
+}
+
 func TestWorker_testSendIsTriedOnceEvenWhenPaused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

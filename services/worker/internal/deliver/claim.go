@@ -74,6 +74,19 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 		e.answer(t, result{err: err})
 	}
 	e.giveBack(len(batch) - len(claims))
+	if err != nil {
+		e.doubt(webhook.Doubt{Holders: []string{holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
+	}
+}
+
+// doubt clears a doubt in the background. The caller is at work on claims, or
+// is the one that waits for unsettled.
+func (e *Engine) doubt(d webhook.Doubt) {
+	e.unsettled.Add(1)
+	go func() { // waited for by unsettled
+		defer e.unsettled.Done()
+		e.clearDoubts(context.Background(), d)
+	}()
 }
 
 // claimDue admits the deliveries whose timers rang, as far as their webhooks'
@@ -98,6 +111,7 @@ func (e *Engine) claimDue(ctx context.Context, tickets map[webhook.DeliveryID]*t
 		return claims, err
 	}
 	e.cfg.Doorbell.Ring(adm.Rung)
+	e.admitAgain(ctx, adm.Again)
 	return append(claims, adm.Claimed...), nil
 }
 

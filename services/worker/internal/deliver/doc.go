@@ -6,7 +6,9 @@
 // memory is bounded by its slots: a slot is taken before a delivery is claimed
 // and given back when its response has been read.
 //
-// One goroutine claims, one goroutine per claimed delivery sends, one records.
+// One goroutine claims, one goroutine per claimed delivery sends, two record,
+// each for its share of the webhooks. What they cannot record they set apart and
+// try again webhook by webhook, so that a locked lane delays its own only.
 // Claims and records are batched by what has piled up while the last one ran.
 // Recording a webhook's outcomes frees places in its window, and the same
 // statement claims its next deliveries, as far as slots are free that nobody

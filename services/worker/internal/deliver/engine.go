@@ -17,6 +17,7 @@ import (
 type Store interface {
 	Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error)
 	Release(ctx context.Context, claims []webhook.Claim) error
+	ReleaseHeld(ctx context.Context, d webhook.Doubt) ([]webhook.Owed, error)
 	Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (webhook.Admission, error)
 	Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error)
 	AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error)
@@ -62,7 +63,7 @@ type Engine struct {
 	metrics *metrics
 	timers  *timers
 	holders holders
-	outcome chan settled
+	records [recorders]*recorder
 
 	mu       sync.Mutex
 	free     int // slots
@@ -81,7 +82,10 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, free: cfg.Slots, timers: newTimers(), holders: holders{worker: cfg.Worker},
-		outcome: make(chan settled, cfg.Slots), wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1),
+	}
+	for i := range e.records {
+		e.records[i] = newRecorder(e)
 	}
 	e.metrics = newMetrics(cfg.Registry, e.inFlight)
 	return e, nil
@@ -107,6 +111,7 @@ type result struct {
 type settled struct {
 	webhook.Outcome
 	ticket *ticket // nil: nobody waits
+	bare   bool    // PostgreSQL refused its texts, they are gone
 }
 
 // Run delivers until ctx ends, then turns waiting bells away, lets requests in
@@ -114,15 +119,16 @@ type settled struct {
 // webhooks' timeouts, and so is Run.
 func (e *Engine) Run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
-	recorded := make(chan struct{})
-	go func() { // waited for below
-		defer close(recorded)
-		e.recordAll(base)
-	}()
+	var recording sync.WaitGroup
+	for _, r := range e.records {
+		recording.Go(func() { r.run(base) })
+	}
 	e.claimAll(ctx, base)
 	e.unsettled.Wait()
-	close(e.outcome)
-	<-recorded
+	for _, r := range e.records {
+		close(r.in)
+	}
+	recording.Wait()
 	return nil
 }
 
@@ -212,6 +218,12 @@ func (e *Engine) stop() {
 		t.done <- result{err: ErrStopping}
 	}
 	e.waiting = nil
+}
+
+func (e *Engine) isStopping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping
 }
 
 func (e *Engine) inFlight() float64 {

@@ -48,6 +48,10 @@ func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, lease int, _
 
 func (s *slowCommit) Release(context.Context, []webhook.Claim) error { return nil }
 
+func (s *slowCommit) ReleaseHeld(context.Context, webhook.Doubt) (owed []webhook.Owed, _ error) {
+	return owed, nil
+}
+
 func (s *slowCommit) Admit(context.Context, []webhook.WebhookID, int, string) (a webhook.Admission, _ error) {
 	return a, nil
 }

@@ -3,7 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
@@ -11,6 +11,9 @@ import (
 )
 
 const (
+	// recorders is how many statements record at once. Two keep the server busy
+	// while one commits; each more makes batches smaller for nothing.
+	recorders = 2
 	// maxRecord bounds one statement.
 	maxRecord = 500
 	// linger is how long a batch waits for company while other requests are in
@@ -19,27 +22,62 @@ const (
 
 	minRecordBackoff = 50 * time.Millisecond
 	maxRecordBackoff = time.Second
+	// patience is how long an outcome is kept for PostgreSQL beyond its lease.
+	// While PostgreSQL is away nobody else can take the delivery either.
+	patience = 10 * time.Minute
 )
 
-// recordAll records outcomes until their channel is closed.
-func (e *Engine) recordAll(ctx context.Context) {
-	for first := range e.outcome {
-		batch := e.gather(first)
-		e.metrics.batch.Observe(float64(len(batch)))
-		e.record(ctx, batch)
-		e.unsettled.Add(-len(batch))
+// recorder records the outcomes of its share of the webhooks, so that no two
+// recorders of a process wait for each other's lanes.
+//
+// What cannot be recorded at once is set apart, a line for each webhook, and
+// tried again there: a lane that somebody holds locked delays its own webhook.
+type recorder struct {
+	engine *Engine
+	in     chan settled
+
+	mu    sync.Mutex
+	lines map[webhook.WebhookID]*line
+}
+
+// line is what one webhook waits to have recorded, apart from the others.
+type line struct {
+	waiting []settled
+	// doubtful are names under which deliveries of this webhook may have been
+	// leased by a statement whose answer was lost.
+	doubtful []string
+}
+
+func newRecorder(e *Engine) *recorder {
+	return &recorder{engine: e, in: make(chan settled, e.cfg.Slots), lines: map[webhook.WebhookID]*line{}}
+}
+
+// run records until in is closed.
+func (r *recorder) run(ctx context.Context) {
+	for first := range r.in {
+		batch := r.gather(first)
+		r.engine.metrics.batch.Observe(float64(len(batch)))
+		if batch = r.join(batch); len(batch) == 0 {
+			continue
+		}
+		holder := r.engine.holders.next()
+		if err := r.engine.record(ctx, batch, holder); err != nil {
+			r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
+				obs.Count(len(batch)), obs.Err(err))
+			r.setApart(ctx, batch, holder)
+		}
 	}
 }
 
 // gather collects what has come, and waits a little for more when more is to
 // be expected.
-func (e *Engine) gather(first settled) []settled {
+func (r *recorder) gather(first settled) []settled {
 	batch := []settled{first}
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
 	for len(batch) < maxRecord {
 		select {
-		case s, ok := <-e.outcome:
+		case s, ok := <-r.in:
 			if !ok {
 				return batch
 			}
@@ -47,11 +85,11 @@ func (e *Engine) gather(first settled) []settled {
 			continue
 		default:
 		}
-		if e.inFlight() == 0 {
+		if r.engine.inFlight() == 0 {
 			return batch
 		}
 		select {
-		case s, ok := <-e.outcome:
+		case s, ok := <-r.in:
 			if !ok {
 				return batch
 			}
@@ -63,41 +101,131 @@ func (e *Engine) gather(first settled) []settled {
 	return batch
 }
 
-// record commits a batch and goes on with what that set free. While PostgreSQL
-// is away it keeps trying: an outcome that is forgotten is a request repeated.
-func (e *Engine) record(ctx context.Context, batch []settled) {
+// join puts outcomes of webhooks that have a line into it, and returns the rest.
+func (r *recorder) join(batch []settled) []settled {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest := batch[:0]
+	for _, s := range batch {
+		if l := r.lines[s.Claim.Webhook]; l != nil {
+			l.waiting = append(l.waiting, s)
+			continue
+		}
+		rest = append(rest, s)
+	}
+	return rest
+}
+
+// setApart makes a line for each webhook of a batch that was not recorded. A
+// line ends before the last of its outcomes counts as settled, or soon after.
+func (r *recorder) setApart(ctx context.Context, batch []settled, holder string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range batch {
+		l := r.lines[s.Claim.Webhook]
+		if l == nil {
+			l = &line{doubtful: []string{holder}}
+			r.lines[s.Claim.Webhook] = l
+			r.engine.unsettled.Add(1)
+			go func() { // waited for by unsettled
+				defer r.engine.unsettled.Done()
+				r.drain(ctx, s.Claim.Webhook, l)
+			}()
+		}
+		l.waiting = append(l.waiting, s)
+	}
+}
+
+// drain records a line until nothing waits in it.
+func (r *recorder) drain(ctx context.Context, hook webhook.WebhookID, l *line) {
+	for {
+		batch := r.next(hook, l)
+		if len(batch) == 0 {
+			break
+		}
+		r.insist(ctx, l, batch)
+	}
+	r.engine.clearDoubts(ctx, webhook.Doubt{Holders: l.doubtful, Webhooks: []webhook.WebhookID{hook}})
+}
+
+// next takes what waits in a line, or ends the line.
+func (r *recorder) next(hook webhook.WebhookID, l *line) []settled {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(l.waiting), maxRecord)
+	if n == 0 {
+		delete(r.lines, hook)
+		return nil
+	}
+	batch := l.waiting[:n:n]
+	l.waiting = l.waiting[n:]
+	return batch
+}
+
+// insist records a batch of one webhook, and keeps trying while PostgreSQL is
+// away: an outcome that is forgotten is a request repeated.
+func (r *recorder) insist(ctx context.Context, l *line, batch []settled) {
 	for backoff := minRecordBackoff; ; backoff = min(2*backoff, maxRecordBackoff) {
-		adm, err := e.recordOnce(ctx, batch)
+		holder := r.engine.holders.next()
+		err := r.engine.record(ctx, batch, holder)
 		switch {
 		case err == nil:
-			e.conclude(ctx, batch, adm)
 			return
 		case !errors.Is(err, webhook.ErrUnavailable):
-			e.recordApart(ctx, batch, err)
+			r.insistOnEach(ctx, l, batch, err)
 			return
-		case e.allLeasesOver(batch):
-			e.giveUp(ctx, batch, err)
+		case r.engine.hopeless(batch):
+			r.engine.giveUp(ctx, batch, err)
 			return
 		}
-		e.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again", obs.Count(len(batch)), obs.Err(err))
+		l.doubtful = append(l.doubtful, holder)
 		timer := time.NewTimer(backoff)
 		<-timer.C
 	}
 }
 
-// recordOnce records a batch with as many slots for the next deliveries as
-// nobody else is waiting for, and starts those.
-func (e *Engine) recordOnce(ctx context.Context, batch []settled) (webhook.Admission, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+// insistOnEach finds the outcome that PostgreSQL cannot take among its
+// neighbours. Nothing a receiver answers should do that; should it happen, the
+// outcome counts without its texts rather than not at all.
+func (r *recorder) insistOnEach(ctx context.Context, l *line, batch []settled, cause error) {
+	if len(batch) > 1 {
+		for _, s := range batch {
+			r.insist(ctx, l, []settled{s})
+		}
+		return
+	}
+	s := batch[0]
+	if s.bare {
+		r.engine.giveUp(ctx, batch, cause)
+		return
+	}
+	r.engine.cfg.Log.ErrorContext(ctx, "outcome refused, recording it without the answer's texts",
+		obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number), obs.Err(cause))
+	s.bare = true
+	s.Attempt.ResponseHeaders, s.Attempt.ResponseBody = nil, ""
+	if s.Attempt.ErrorClass != webhook.NoError {
+		s.Attempt.Error = "unreadable"
+	}
+	r.insist(ctx, l, []settled{s})
+}
+
+// record commits a batch, with as many slots for the next deliveries as nobody
+// else is waiting for, starts those, and goes on with what that set free.
+func (e *Engine) record(ctx context.Context, batch []settled, holder string) error {
 	outcomes := make([]webhook.Outcome, len(batch))
 	for i, s := range batch {
 		outcomes[i] = s.Outcome
 	}
 	lease := e.reserve(len(batch))
-	adm, err := e.cfg.Store.Record(ctx, outcomes, lease, e.holders.next())
+	committing, cancel := context.WithTimeout(ctx, storeTimeout)
+	adm, err := e.cfg.Store.Record(committing, outcomes, lease, holder)
+	cancel()
 	e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
-	return adm, err
+	if err == nil {
+		e.conclude(ctx, batch, adm)
+		e.unsettled.Add(-len(batch))
+	}
+	return err
 }
 
 // goOn starts what was claimed into reserved slots and rings for the rest.
@@ -110,35 +238,16 @@ func (e *Engine) goOn(adm webhook.Admission, reserved int) {
 	e.metrics.chained.Add(float64(len(adm.Claimed)))
 }
 
-// recordApart finds the outcome that PostgreSQL cannot take among its
-// neighbours. Nothing a receiver answers should do that; should it happen, the
-// outcome counts without its texts rather than not at all.
-func (e *Engine) recordApart(ctx context.Context, batch []settled, cause error) {
-	if len(batch) > 1 {
-		for _, s := range batch {
-			e.record(ctx, []settled{s})
-		}
-		return
+// hopeless reports whether a batch need not be kept any longer: its leases are
+// over, and so is the time of this process, or all patience.
+func (e *Engine) hopeless(batch []settled) bool {
+	spare := patience
+	if e.isStopping() {
+		spare = 0
 	}
-	s := batch[0]
-	e.cfg.Log.ErrorContext(ctx, "outcome refused, recording it without the answer's texts",
-		obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number), obs.Err(cause))
-	s.Attempt.ResponseHeaders, s.Attempt.ResponseBody = nil, ""
-	if s.Attempt.ErrorClass != webhook.NoError {
-		s.Attempt.Error = "unreadable"
-	}
-	adm, err := e.recordOnce(ctx, []settled{s})
-	if err != nil {
-		e.giveUp(ctx, []settled{s}, err)
-		return
-	}
-	e.conclude(ctx, []settled{s}, adm)
-}
-
-func (e *Engine) allLeasesOver(batch []settled) bool {
 	now := e.cfg.Now()
 	for _, s := range batch {
-		if now.Sub(s.Claim.ClaimedAt) < s.Claim.Lease {
+		if now.Sub(s.Claim.ClaimedAt) < s.Claim.Lease+spare {
 			return false
 		}
 	}
@@ -153,98 +262,26 @@ func (e *Engine) giveUp(ctx context.Context, batch []settled, err error) {
 		e.answer(s.ticket, result{err: err})
 	}
 	e.metrics.lost.Add(float64(len(batch)))
+	e.unsettled.Add(-len(batch))
 }
 
-// conclude tells everybody who wants to know about a recorded batch.
-func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admission) {
-	lost := make(map[webhook.DeliveryID]bool, len(adm.Lost))
-	for _, id := range adm.Lost {
-		lost[id] = true
-	}
-	var gone []webhook.WebhookID
-	for _, s := range batch {
-		if lost[s.Claim.Delivery] {
-			e.metrics.lost.Inc()
-			e.cfg.Log.WarnContext(ctx, "outcome came after its lease had ended, dropped",
-				obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number))
-			e.answer(s.ticket, result{})
-			continue
-		}
-		e.tell(ctx, s)
-		if s.Next.DisableWebhook {
-			gone = append(gone, s.Claim.Webhook)
-		}
-	}
-	if len(gone) > 0 {
-		e.disable(ctx, gone)
-	}
-	if len(adm.Again) > 0 {
-		e.admitAgain(ctx, adm.Again)
-	}
-}
-
-// tell logs an attempt, answers its bell, or gives the delivery a bell of its own.
-func (e *Engine) tell(ctx context.Context, s settled) {
-	e.metrics.attempt(s.Attempt)
-	e.logAttempt(ctx, s.Outcome)
-	outcome := s.Outcome
-	if s.ticket != nil {
-		e.answer(s.ticket, result{outcome: &outcome})
-		if s.ticket.own {
+// clearDoubts gives up the leases that statements with lost answers may have
+// taken, and rings for them. When PostgreSQL does not come back, they end.
+func (e *Engine) clearDoubts(ctx context.Context, d webhook.Doubt) {
+	started := e.cfg.Now()
+	for backoff := minRecordBackoff; len(d.Holders) > 0; backoff = min(2*backoff, maxRecordBackoff) {
+		clearing, cancel := context.WithTimeout(ctx, storeTimeout)
+		owed, err := e.cfg.Store.ReleaseHeld(clearing, d)
+		cancel()
+		if err == nil {
+			e.cfg.Doorbell.Ring(owed)
 			return
 		}
-	}
-	if s.Next.Status == webhook.Succeeded || s.Claim.Kind == webhook.KindTest {
-		return
-	}
-	owed := s.Claim.Owed
-	if s.Next.Status == webhook.Failed {
-		e.cfg.Doorbell.RingOwn(owed, time.Time{}, s.Attempt.Error, true)
-		return
-	}
-	now := e.cfg.Now()
-	if at := now.Add(s.Next.Delay); e.timers.add(owed.Webhook, now, at) {
-		owed.Attempt++
-		e.cfg.Doorbell.RingOwn(owed, at, s.Attempt.Error, false)
-	}
-}
-
-// logAttempt writes the one canonical line of an attempt.
-func (e *Engine) logAttempt(ctx context.Context, o webhook.Outcome) {
-	level, next := slog.LevelInfo, slog.Attr{}
-	if o.Next.Status == webhook.Retrying {
-		next = obs.Next(e.cfg.Now().Add(o.Next.Delay).UTC().Truncate(time.Millisecond))
-	}
-	e.cfg.Log.LogAttrs(obs.ContextWithRemote(ctx, o.Claim.TraceParent), level, "attempt",
-		obs.Delivery(o.Claim.Delivery), obs.Event(o.Claim.Event), obs.Webhook(o.Claim.Webhook), obs.Tenant(o.Claim.Tenant),
-		obs.EventType(o.Claim.EventType), obs.Attempt(o.Attempt.Number), slog.String("outcome", string(o.Next.Status)),
-		obs.Status(o.Attempt.ResponseStatus), slog.String(obs.KeyErrorClass, string(o.Attempt.ErrorClass)),
-		obs.Duration(o.Attempt.Duration), next)
-}
-
-// disable stops webhooks that answered 410. A crash before it does no harm: the
-// next delivery is answered 410 again.
-func (e *Engine) disable(ctx context.Context, hooks []webhook.WebhookID) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	if err := e.cfg.Disabler.Disable(ctx, hooks, "the receiver answered 410 Gone"); err != nil {
-		e.cfg.Log.WarnContext(ctx, "webhooks not disabled, their next 410 will", obs.Count(len(hooks)), obs.Err(err))
-		return
-	}
-	for _, hook := range hooks {
-		e.cfg.Log.InfoContext(ctx, "webhook disabled by 410", obs.Webhook(hook))
-	}
-}
-
-// admitAgain looks once more at webhooks that gained deliveries while the
-// recording statement waited for their locks. What it misses, the relay finds.
-func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	lease := e.reserve(len(hooks))
-	adm, err := e.cfg.Store.Admit(ctx, hooks, lease, e.holders.next())
-	e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
-	if err != nil {
-		e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
+		if e.isStopping() || e.cfg.Now().Sub(started) > webhook.MaxTimeout {
+			e.cfg.Log.WarnContext(ctx, "leases in doubt not released, they will end", obs.Err(err))
+			return
+		}
+		timer := time.NewTimer(backoff)
+		<-timer.C
 	}
 }

@@ -39,7 +39,7 @@ func (e *Engine) send(c webhook.Claim, t *ticket) {
 	}
 	next := webhook.Decide(c.Policy, attempt, c.LastAttempt, e.cfg.Jitter())
 	settledHere = false
-	e.outcome <- settled{Outcome: webhook.Outcome{Claim: c, Attempt: attempt, Next: next}, ticket: t}
+	e.records[c.Webhook.Hash(recorders)].in <- settled{Outcome: webhook.Outcome{Claim: c, Attempt: attempt, Next: next}, ticket: t}
 }
 
 // leaseLasts reports whether a request made now would end, and be recorded,

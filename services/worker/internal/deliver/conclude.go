@@ -1,0 +1,113 @@
+package deliver
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// conclude tells everybody who wants to know about a recorded batch.
+func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admission) {
+	lost := make(map[webhook.DeliveryID]bool, len(adm.Lost))
+	for _, id := range adm.Lost {
+		lost[id] = true
+	}
+	var gone []webhook.WebhookID
+	for _, s := range batch {
+		if lost[s.Claim.Delivery] {
+			e.metrics.lost.Inc()
+			e.cfg.Log.WarnContext(ctx, "outcome came after its lease had ended, dropped",
+				obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number))
+			e.answer(s.ticket, result{})
+			continue
+		}
+		e.tell(ctx, s)
+		if s.Next.DisableWebhook {
+			gone = append(gone, s.Claim.Webhook)
+		}
+	}
+	if len(gone) > 0 {
+		e.disable(ctx, gone)
+	}
+	e.admitAgain(ctx, adm.Again)
+}
+
+// tell logs an attempt, answers its bell, or gives the delivery a bell of its own.
+func (e *Engine) tell(ctx context.Context, s settled) {
+	e.metrics.attempt(s.Attempt)
+	e.logAttempt(ctx, s.Outcome)
+	outcome := s.Outcome
+	if s.ticket != nil {
+		e.answer(s.ticket, result{outcome: &outcome})
+		if s.ticket.own {
+			return
+		}
+	}
+	if s.Next.Status == webhook.Succeeded || s.Claim.Kind == webhook.KindTest {
+		return
+	}
+	owed := s.Claim.Owed
+	if s.Next.Status == webhook.Failed {
+		e.cfg.Doorbell.RingOwn(owed, time.Time{}, s.Attempt.Error, true)
+		return
+	}
+	now := e.cfg.Now()
+	if at := now.Add(s.Next.Delay); e.timers.add(owed.Webhook, now, at) {
+		owed.Attempt++
+		e.cfg.Doorbell.RingOwn(owed, at, s.Attempt.Error, false)
+	}
+}
+
+// logAttempt writes the one canonical line of an attempt.
+func (e *Engine) logAttempt(ctx context.Context, o webhook.Outcome) {
+	level, next := slog.LevelInfo, slog.Attr{}
+	if o.Next.Status == webhook.Retrying {
+		next = obs.Next(e.cfg.Now().Add(o.Next.Delay).UTC().Truncate(time.Millisecond))
+	}
+	e.cfg.Log.LogAttrs(obs.ContextWithRemote(ctx, o.Claim.TraceParent), level, "attempt",
+		obs.Delivery(o.Claim.Delivery), obs.Event(o.Claim.Event), obs.Webhook(o.Claim.Webhook), obs.Tenant(o.Claim.Tenant),
+		obs.EventType(o.Claim.EventType), obs.Attempt(o.Attempt.Number), slog.String("outcome", string(o.Next.Status)),
+		obs.Status(o.Attempt.ResponseStatus), slog.String(obs.KeyErrorClass, string(o.Attempt.ErrorClass)),
+		obs.Duration(o.Attempt.Duration), next)
+}
+
+// disable stops webhooks that answered 410. A crash before it does no harm: the
+// next delivery is answered 410 again.
+func (e *Engine) disable(ctx context.Context, hooks []webhook.WebhookID) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := e.cfg.Disabler.Disable(ctx, hooks, "the receiver answered 410 Gone"); err != nil {
+		e.cfg.Log.WarnContext(ctx, "webhooks not disabled, their next 410 will", obs.Count(len(hooks)), obs.Err(err))
+		return
+	}
+	for _, hook := range hooks {
+		e.cfg.Log.InfoContext(ctx, "webhook disabled by 410", obs.Webhook(hook))
+	}
+}
+
+// maxAgain bounds how often lanes are looked at again at once.
+const maxAgain = 3
+
+// admitAgain looks once more at webhooks that gained deliveries while a
+// statement waited for their locks. What it misses, the relay finds.
+func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for range maxAgain {
+		if len(hooks) == 0 {
+			return
+		}
+		lease, holder := e.reserve(len(hooks)), e.holders.next()
+		adm, err := e.cfg.Store.Admit(ctx, hooks, lease, holder)
+		e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
+		if err != nil {
+			e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
+			e.doubt(webhook.Doubt{Holders: []string{holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx
+			return
+		}
+		hooks = adm.Again
+	}
+}
