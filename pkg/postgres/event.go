@@ -116,20 +116,29 @@ ON CONFLICT (tenant_id, key) DO UPDATE
 // can know: only an idempotency key makes trying again safe then.
 func (s *Events) Accept(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
 	receipts, owed, err := s.acceptTogether(ctx, batch)
-	if len(batch) > 1 && isBadData(err) {
+	if len(batch) > 1 && (isBadData(err) || isLocked(err)) {
 		return s.acceptOneByOne(ctx, batch)
 	}
 	return receipts, owed, err
 }
 
-// acceptOneByOne keeps one bad submission from taking its neighbours along.
+// acceptOneByOne keeps one bad submission, or one locked lane, from taking its
+// neighbours along. A tenant whose lane is locked is waited for once.
 func (s *Events) acceptOneByOne(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
 	receipts := make([]webhook.Receipt, len(batch))
+	locked := map[webhook.TenantID]error{}
 	var owed []webhook.Owed
 	for i := range batch {
+		tenant := batch[i].Events[0].Event.Tenant
+		if receipts[i].Err = locked[tenant]; receipts[i].Err != nil {
+			continue
+		}
 		one, more, err := s.acceptTogether(ctx, batch[i:i+1])
 		if err != nil {
 			receipts[i].Err = err
+			if isLocked(err) {
+				locked[tenant] = err
+			}
 			continue
 		}
 		receipts[i], owed = one[0], append(owed, more...)
