@@ -44,7 +44,7 @@ chaos: install-test-servers ## the fault suite, as one table
 	@go run ./services/hooksctl/chaos $(ARGS)
 
 up: ## the whole system by docker compose
-	$(COMPOSE) up --build --detach
+	VERSION=$(VERSION) $(COMPOSE) up --build --detach
 
 down: ## stop it; its data stay (add ARGS=--volumes to drop them)
 	$(COMPOSE) down --remove-orphans $(ARGS)
