@@ -16,9 +16,11 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
 ARGS      ?=
+AUDIT_URL ?= http://127.0.0.1:8080/graphql
+AUDITS    := services/api/internal/httpapi/audits
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build bench chaos up down servers fmt fmt-check vet lint tidy tidy-check isolate \
+.PHONY: help run test check build bench chaos audit up down servers fmt fmt-check vet lint tidy tidy-check isolate \
 	go-line-check fuzz clean install-test-servers install-run-servers $(addprefix bin/,$(SERVICES)) $(WITHSERVERS)
 
 help: ## this list
@@ -42,6 +44,16 @@ bench: install-test-servers ## the benchmarks, as one table
 
 chaos: install-test-servers ## the fault suite, as one table
 	@go run ./services/hooksctl/chaos $(ARGS)
+
+# Not part of check: it needs Node.js and its packages. audits_test.go has the same audits in Go.
+audit: ## the GraphQL over HTTP audits against the api at AUDIT_URL; needs Node.js, and a token in HOOKSCTL_TOKEN
+	@for program in node npm; do command -v $$program >/dev/null || { \
+		echo "make audit needs Node.js 18 or newer with npm: $$program was not found (the same audits run without it in make test)"; exit 1; }; done
+	@test -n "$$HOOKSCTL_TOKEN" || { \
+		echo "make audit needs a token: export HOOKSCTL_TOKEN=\$$(HOOKS_JWT_SECRET=... bin/hooksctl token --tenant acme)"; exit 1; }
+	@cd $(AUDITS) && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund --loglevel=error; } \
+		|| { echo "make audit needs the npm packages graphql-http and graphql: npm ci failed in $(AUDITS)"; exit 1; }
+	@node $(AUDITS)/audit.mjs "$(AUDIT_URL)" "$$HOOKSCTL_TOKEN"
 
 up: ## the whole system by docker compose
 	VERSION=$(VERSION) $(COMPOSE) up --build --detach
