@@ -13,7 +13,7 @@ COMPOSE          := $(shell docker compose version >/dev/null 2>&1 && echo docke
 # A clone owned by another user has no readable VCS status; VERSION does the job.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
-FUZZTIME  ?= 10s
+FUZZTIME  ?= 30s
 TESTFLAGS ?=
 ARGS      ?=
 AUDIT_URL ?= http://127.0.0.1:8080/graphql
@@ -93,7 +93,7 @@ go-line-check:
 	@want=$$(sed -n 's/^go //p' go.work); for m in $(MODULES); do \
 		grep -qx "go $$want" $$m/go.mod || { echo "$$m/go.mod must say: go $$want (as go.work does)"; exit 1; }; done
 
-fuzz: ## every fuzz target for FUZZTIME (10s)
+fuzz: ## every fuzz target for FUZZTIME (30s)
 	@set -e; for f in $$(grep -rl '^func Fuzz' --include='*_test.go' $(MODULES)); do \
 		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
 			echo "fuzz $$t"; go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); done; done

@@ -181,6 +181,19 @@ func TestSend_redirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+// Nothing is unpacked, and so nothing grows: what came is kept as it came.
+func TestSend_unpacksNothing(t *testing.T) {
+	t.Parallel()
+	r := sendertest.New(t, sendertest.Named("gzip bomb"))
+	a := send(t, newSender(t, sender.Config{}), request(t, r.URL))
+	if v := only(t, r).Header.Get("Accept-Encoding"); v != "" {
+		t.Errorf("Accept-Encoding: %s was sent", v)
+	}
+	if !strings.HasPrefix(a.ResponseBody, "\x1f") {
+		t.Errorf("the body kept starts with %.10q, want it packed", a.ResponseBody)
+	}
+}
+
 func TestSend_keepsNoCookies(t *testing.T) {
 	t.Parallel()
 	r := sendertest.New(t, sendertest.Named("cookie"))

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ func FuzzURL(f *testing.F) {
 	for _, seed := range []string{
 		"https://example.com/a?b=c", "https://EXAMPLE.com:443/", "https://user:pw@example.com/#x", "https://127.1", "https://0x7f.1",
 		"https://[::ffff:127.0.0.1]:8443", "https://[fe80::1%25lo]", "https://localhost.", "https://exam\x00ple", "//x", "https://%31", `https:\\x`,
+		"https://8.8.8.8@127.0.0.1/", "https://017700000001", "https://[64:ff9b::7f00:1]", "https://\u2460.\uff10", "https://8.8.8.8.", "https://a:22", "https://a:0443",
 	} {
 		f.Add(seed)
 	}
@@ -37,6 +39,12 @@ func FuzzURL(f *testing.F) {
 		}
 		if addr, err := netip.ParseAddr(u.Hostname()); err == nil && !webhook.PublicAddress(addr) {
 			t.Fatalf("%q passed with the address %s", raw, addr)
+		}
+		if last := u.Hostname()[strings.LastIndexByte(u.Hostname(), '.')+1:]; strings.HasPrefix(last, "0x") && strings.Trim(last[2:], "0123456789abcdef") == "" {
+			t.Fatalf("%q passed with a host that some take for an address", raw)
+		}
+		if port, err := strconv.Atoi(u.Port()); err == nil && webhook.ForbiddenPort(port) {
+			t.Fatalf("%q passed with port %d", raw, port)
 		}
 	})
 }
@@ -109,6 +117,25 @@ func FuzzPattern(f *testing.F) {
 	})
 }
 
+// A secret reads back as it was written, and no error repeats it.
+func FuzzSecret(f *testing.F) {
+	for _, seed := range []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		secret, err := webhook.ParseSecret(text)
+		if err != nil {
+			if len(text) > len("whsec_")+8 && strings.Contains(err.Error(), strings.TrimPrefix(text, "whsec_")) {
+				t.Fatalf("the error %q repeats the secret", err)
+			}
+			return
+		}
+		if again, err := webhook.ParseSecret(secret.Reveal()); err != nil || !slices.Equal(again.Key(), secret.Key()) {
+			t.Fatalf("%q does not read back: %v", text, err)
+		}
+	})
+}
+
 func FuzzID(f *testing.F) {
 	for _, seed := range []string{
 		"whk_0192f0c1d2e37a4b8c5d6e7f80912a3b", "evt_0192f0c1d2e37a4b8c5d6e7f80912a3b", "dlv_", "0192f0c1-d2e3-7a4b-8c5d-6e7f80912a3b",
@@ -117,6 +144,9 @@ func FuzzID(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		if id, err := webhook.ParseTenantID(text); err == nil && (string(id) != text || strings.ContainsAny(text, "\x00\r\n")) {
+			t.Fatalf("%q reads %q", text, id)
+		}
 		if id, err := webhook.ParseWebhookID(text); err == nil && id.String() != text {
 			t.Fatalf("%q reads %q", text, id)
 		}
