@@ -25,6 +25,10 @@ const (
 	poolSize    = 64
 	bufferBytes = 16 << 10
 	pingTimeout = 2 * time.Second
+	// clusterReload is how old a client's picture of a cluster may be. A master
+	// that died does not say where its slots went; the library's default would
+	// keep asking it for up to a minute.
+	clusterReload = 2 * time.Second
 )
 
 // Connect makes a client for a Redis URL without talking to the server; the
@@ -50,7 +54,9 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 	case kindSentinel:
 		return redis.NewFailoverClient(o.Failover()), nil
 	case kindCluster:
-		return redis.NewClusterClient(o.Cluster()), nil
+		cluster := o.Cluster()
+		cluster.ClusterStateReloadInterval = clusterReload
+		return redis.NewClusterClient(cluster), nil
 	default:
 		return redis.NewClient(o.Simple()), nil
 	}
