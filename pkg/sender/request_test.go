@@ -207,3 +207,17 @@ func TestSend_invalidCustomHeader(t *testing.T) {
 		t.Errorf("%d connections, want none", n)
 	}
 }
+
+// Userinfo makes a URL read one way and lead another: refused, wherever it leads.
+func TestSend_credentialsInTheURL(t *testing.T) {
+	t.Parallel()
+	r := sendertest.New(t, sendertest.Behaviour{})
+	s := newSender(t, sender.Config{})
+	for _, userinfo := range []string{"in-the-url:pw@", "in-the-url@", "@", "example.com:443@"} {
+		a := send(t, s, request(t, strings.Replace(r.URL, "://", "://"+userinfo, 1)))
+		checkAttempt(t, sendertest.Want{Class: webhook.ClassConnect, Text: "the webhook's URL contains credentials"}, a)
+	}
+	if n := r.Connections(); n != 0 {
+		t.Errorf("%d connections, want none", n)
+	}
+}
