@@ -15,11 +15,16 @@ type ServerFacts struct {
 	ReadOnly       bool      `db:"read_only"`
 	Connections    int       `db:"connections"`
 	MaxConnections int       `db:"max_connections"`
+	// Hasty lists settings by which a commit that was answered may be lost when the
+	// server crashes, separated by a comma.
+	Hasty string `db:"hasty"`
 }
 
 const selectServerFacts = `
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
-	clock_timestamp() AS clock, pg_is_in_recovery() AS read_only,
+	clock_timestamp() AS clock, pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+	(SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM pg_settings
+		WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off') AS hasty,
 	(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
 	current_setting('max_connections')::int AS max_connections`
 

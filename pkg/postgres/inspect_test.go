@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,20 @@ func TestInspectServer_beforeMigration(t *testing.T) {
 	if facts.VersionNumber < 140000 || facts.ReadOnly || facts.Connections < 1 || facts.MaxConnections < 2 ||
 		time.Since(facts.Clock).Abs() > time.Minute {
 		t.Errorf("facts = %+v", facts)
+	}
+}
+
+func TestInspectServer_seesSettingsThatLoseCommits(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.NewEmpty(t)
+	db, err := postgres.Open(postgres.Config{URL: url + "&synchronous_commit=off&default_transaction_read_only=on"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	facts, err := postgres.InspectServer(t.Context(), db)
+	if err != nil || !strings.Contains(facts.Hasty, "synchronous_commit") || !facts.ReadOnly {
+		t.Errorf("facts = %+v, %v", facts, err)
 	}
 }
 

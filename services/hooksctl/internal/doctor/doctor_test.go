@@ -157,6 +157,7 @@ func TestAboutServer(t *testing.T) {
 		"sound":   {func(*postgres.ServerFacts) {}, ok},
 		"old":     {func(f *postgres.ServerFacts) { f.VersionNumber = 130009 }, fail},
 		"replica": {func(f *postgres.ServerFacts) { f.ReadOnly = true }, fail},
+		"hasty":   {func(f *postgres.ServerFacts) { f.Hasty = "fsync" }, warn},
 		"full":    {func(f *postgres.ServerFacts) { f.Connections = 95 }, warn},
 	} {
 		facts := sound

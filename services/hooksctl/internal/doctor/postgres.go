@@ -59,7 +59,12 @@ func aboutServer(s postgres.ServerFacts) []finding {
 		findings = append(findings, good("PostgreSQL %s", s.Version))
 	}
 	if s.ReadOnly {
-		findings = append(findings, finding{fail, "PostgreSQL is a read-only replica", "point DATABASE_URL to the primary, or add target_session_attrs=read-write with several hosts"})
+		findings = append(findings, finding{fail, "PostgreSQL is read-only", "promote it, or set default_transaction_read_only off, or point DATABASE_URL to the primary, or add target_session_attrs=read-write with several hosts"})
+	}
+	if s.Hasty != "" {
+		findings = append(findings, finding{
+			warn, "PostgreSQL may lose what it has committed when it crashes: " + s.Hasty + " is off", "turn it on: an event that was answered must be kept",
+		})
 	}
 	if float64(s.Connections) > roomForConnections*float64(s.MaxConnections) {
 		findings = append(findings, finding{
