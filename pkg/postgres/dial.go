@@ -19,6 +19,9 @@ import (
 type bounds struct {
 	// margin is what a statement's answer may take on top of its timeout.
 	margin time.Duration
+	// longest is the longest timeout that a statement may be given beside the
+	// connection's own.
+	longest time.Duration
 	// connect bounds connecting, and asking the server to cancel a statement,
 	// where the URL does not.
 	connect time.Duration
@@ -48,7 +51,8 @@ func newConnector(dsn string, b bounds) (*pq.Connector, error) {
 	}
 	d := dialer{write: defaultStatementTimeout + b.margin}
 	if timeout > 0 {
-		d.read, d.write = timeout+b.margin, timeout+b.margin
+		d.read = max(timeout, b.longest) + b.margin
+		d.write = d.read
 	}
 	d.net.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 	connector, err := pq.NewConnectorConfig(config)

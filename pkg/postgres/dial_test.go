@@ -203,6 +203,23 @@ func TestOpen_aSlowAnswerWithinTheTimeoutIsAwaited(t *testing.T) {
 	}
 }
 
+func TestOpen_aTransactionMayTakeTheLongestTimeout(t *testing.T) {
+	t.Parallel()
+	db, err := postgres.OpenBounded(postgres.Config{
+		URL: postgrestest.NewEmpty(t), StatementTimeout: 100 * time.Millisecond, Longest: 10 * time.Second,
+	}, 50*time.Millisecond, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx := db.MustBeginTx(t.Context(), nil)
+	defer func() { _ = tx.Rollback() }()
+	tx.MustExecContext(t.Context(), `SET LOCAL statement_timeout = '10s'`)
+	if _, err := tx.ExecContext(t.Context(), `SELECT pg_sleep(0.5)`); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestParseTimeout(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]time.Duration{

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -37,8 +38,12 @@ SELECT n, '' AS webhook_id, count(*) AS owed, NULL::uuid[] AS first FROM owed GR
 UNION ALL
 SELECT 0, webhook_id::text, count(*), array_agg(id ORDER BY place) FILTER (WHERE place <= $8) FROM owed GROUP BY webhook_id`
 
-// allowLong is for machines that are slow or busy; the caller bounds it all.
-const allowLong = `SET LOCAL statement_timeout = '60s'`
+// LongestAccept is for machines that are slow or busy; the caller bounds it all.
+// The pool has to know.
+const (
+	LongestAccept = 60 * time.Second
+	allowLong     = `SET LOCAL statement_timeout = '60s'`
+)
 
 // lockLiveLanes is a statement of its own: the next one sees what it waited for.
 const lockLiveLanes = `SELECT webhook_id FROM lanes WHERE webhook_id = ANY ($1::uuid[]) AND NOT deleted ORDER BY webhook_id FOR UPDATE`

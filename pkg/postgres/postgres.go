@@ -32,6 +32,9 @@ type Config struct {
 	MaxConns int
 	// StatementTimeout bounds each statement in the server; 0 means 15 s.
 	StatementTimeout time.Duration
+	// Longest is the longest timeout that this pool's users allow themselves for
+	// single transactions; 0 means none longer than StatementTimeout.
+	Longest time.Duration
 	// HotPath is for the accepting and delivering pools. Their few statements
 	// are prepared once and planned once: planning over all partitions costs
 	// more than running, and the planner's guesses about rows with a short life
@@ -55,6 +58,7 @@ func open(c Config, b bounds) (*sqlx.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.longest = c.Longest
 	connector, err := newConnector(dsn, b)
 	if err != nil {
 		return nil, err

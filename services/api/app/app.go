@@ -76,7 +76,10 @@ func (a *App) open() (err error) {
 		return err
 	}
 	a.group.OnClose("PostgreSQL", func(context.Context) error { return a.db.Close() })
-	if a.hot, err = postgres.Open(postgres.Config{URL: url, MaxConns: hotConns, HotPath: true}); err != nil {
+	a.hot, err = postgres.Open(postgres.Config{
+		URL: url, MaxConns: hotConns, HotPath: true, Longest: postgres.LongestAccept,
+	})
+	if err != nil {
 		return err
 	}
 	a.group.OnClose("PostgreSQL, hot path", func(context.Context) error { return a.hot.Close() })
