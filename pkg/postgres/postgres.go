@@ -151,6 +151,9 @@ func isAway(err error) bool {
 	case "40001", "40P01", "25006", "55P03", "57014":
 		return true
 	}
+	if isNewPartition(pqErr) {
+		return true
+	}
 	class := string(pqErr.Code.Class())
 	return class == "08" || class == "53" || class == "57" || class == "58"
 }
@@ -171,7 +174,14 @@ func isBrokenConn(err error) bool {
 // 22 and 23): the same statement will fail again.
 func isBadData(err error) bool {
 	var pqErr *pq.Error
-	return errors.As(err, &pqErr) && (pqErr.Code.Class() == "22" || pqErr.Code.Class() == "23")
+	return errors.As(err, &pqErr) && (pqErr.Code.Class() == "22" || pqErr.Code.Class() == "23") && !isNewPartition(pqErr)
+}
+
+// isNewPartition recognises a row that was on its way to the default partition
+// when its day got one of its own: it fits the default's bounds no more. The
+// table's own checks have names.
+func isNewPartition(err *pq.Error) bool {
+	return err.Code == "23514" && err.Constraint == "" && strings.HasSuffix(err.Table, "_default")
 }
 
 // isLocked reports whether somebody else held a lock for longer than we wait.

@@ -19,36 +19,30 @@ type Pruner struct{ db *sqlx.DB }
 func NewPruner(db *sqlx.DB) *Pruner { return &Pruner{db: db} }
 
 const (
-	// Making and dropping partitions locks their parents for a moment. Whoever
-	// cannot get that lock soon gives up and tries again next time, instead of
-	// making every other statement queue behind.
+	// Dropping partitions locks their parents for a moment. Whoever cannot get
+	// that lock soon gives up and tries again next time, instead of making every
+	// other statement queue behind. Making one is bounded alike.
 	boundedLock     = `SET LOCAL lock_timeout = '2s'`
-	createPartition = `SELECT create_day_partitions($1::date)`
+	createPartition = `SELECT create_day_partition($1, $2::date)`
 )
 
 // CreatePartitions makes the partitions from today to the given number of days
-// ahead (UTC) and returns how many tables are new. A day that cannot be made now
-// does not keep the later ones from being made: those have no rows in the way.
+// ahead (UTC) and returns how many tables are new. One that cannot be made now
+// does not keep the others from being made. A day of which the default partition
+// holds very many rows is left to it.
 func (p *Pruner) CreatePartitions(ctx context.Context, now time.Time, days int) (made int, err error) {
 	for i := range days + 1 {
 		day := now.UTC().AddDate(0, 0, i).Format(time.DateOnly)
-		n, fault := p.createDay(ctx, day)
-		made, err = made+n, errors.Join(err, fault)
+		for _, parent := range []string{"events", "deliveries", "attempts"} {
+			var isNew bool
+			fault := p.db.GetContext(ctx, &isNew, createPartition, parent, day)
+			err = errors.Join(err, dbError("creating the partition of "+parent+" of "+day, fault))
+			if isNew {
+				made++
+			}
+		}
 	}
 	return made, err
-}
-
-func (p *Pruner) createDay(ctx context.Context, day string) (made int, err error) {
-	err = inTx(ctx, p.db, func(tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
-			return dbError("bounding the lock", err)
-		}
-		return dbError("creating partitions of "+day, tx.GetContext(ctx, &made, createPartition, day))
-	})
-	if err != nil {
-		return 0, err
-	}
-	return made, nil
 }
 
 const listPartitions = `

@@ -130,3 +130,20 @@ func TestPruner_aDayInUseIsLeftForNextTime(t *testing.T) {
 		t.Errorf("error %v, and days: %s", err, diff)
 	}
 }
+
+func TestPruner_aDayWithManyStraysStaysInTheDefaultPartition(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	far := time.Now().AddDate(0, 0, 20)
+	const insert = `INSERT INTO events (id, tenant_id, type, body)
+		SELECT (left(uuid_floor($1)::text, 24) || lpad(to_hex(n), 12, '0'))::uuid, 'acme', 'lead.created', '{}'
+		FROM generate_series(1, $2) n`
+	b.exec(t, insert, far, 10_001)
+	b.exec(t, insert, far.AddDate(0, 0, 1), 10_000)
+	if n, err := b.prune.CreatePartitions(t.Context(), far, 1); err != nil || n != 5 {
+		t.Errorf("made %d, %v, want all but that of events of the first day", n, err)
+	}
+	if n := b.number(t, `SELECT count(*) FROM events_default`); n != 10_001 {
+		t.Errorf("rows in the default partition = %d, want those of the first day", n)
+	}
+}

@@ -114,41 +114,60 @@ CREATE TABLE pending_deliveries (
 CREATE INDEX pending_parked ON pending_deliveries (webhook_id, due_at, delivery_id) WHERE NOT admitted;
 CREATE INDEX pending_admitted ON pending_deliveries (webhook_id) WHERE admitted;
 
--- Creates the partitions of one UTC day; rows that already went to the default
--- partition move over. Returns how many tables were made (0 to 3).
+-- Creates the partition of one UTC day; rows that already went to the default
+-- partition move over, unless there are too many for others to wait for: then
+-- the day stays in the default partition. Returns whether a table was made.
+--
+-- The default partition is locked before it is looked at, so that no row comes
+-- in between, and is the only table on which this waits for others: call it in a
+-- transaction of its own.
 -- +goose StatementBegin
-CREATE FUNCTION create_day_partitions(day date) RETURNS integer LANGUAGE plpgsql AS
+CREATE FUNCTION create_day_partition(parent text, day date) RETURNS boolean LANGUAGE plpgsql
+    SET lock_timeout = '2s' AS
 $$
 DECLARE
-    parent text;
-    key    text;
-    part   text;
-    low    uuid := uuid_floor(day::timestamp AT TIME ZONE 'UTC');
-    high   uuid := uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
-    made   integer := 0;
+    too_many constant integer := 10001;
+    default_part text := parent || '_default';
+    part text := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+    key  text := CASE parent WHEN 'attempts' THEN 'delivery_id' ELSE 'id' END;
+    low  uuid := uuid_floor(day::timestamp AT TIME ZONE 'UTC');
+    high uuid := uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+    strays integer;
 BEGIN
-    FOREACH parent IN ARRAY ARRAY['events', 'deliveries', 'attempts'] LOOP
-        part := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
-        CONTINUE WHEN to_regclass(part) IS NOT NULL;
-        key := CASE parent WHEN 'attempts' THEN 'delivery_id' ELSE 'id' END;
-        -- A delivery is updated soon after it was inserted, and its neighbours with
-        -- it: half a page must be free for that to touch no index.
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) WITH (fillfactor = %s)',
-            part, parent, CASE parent WHEN 'deliveries' THEN 50 ELSE 100 END);
-        EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO %I SELECT * FROM moved',
-            parent || '_default', key, low, key, high, part);
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, low, high);
-        made := made + 1;
+    -- Counted twice: at first without anybody waiting, and then for good.
+    FOR look IN 1..2 LOOP
+        IF to_regclass(part) IS NOT NULL THEN
+            RETURN false;
+        END IF;
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %I WHERE %I >= %L AND %I < %L LIMIT %s) AS few',
+            default_part, key, low, key, high, too_many) INTO strays;
+        IF strays = too_many THEN
+            RETURN false;
+        END IF;
+        IF look = 1 THEN
+            EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', default_part);
+        END IF;
     END LOOP;
-    RETURN made;
+    -- A delivery is updated soon after it was inserted, and its neighbours with
+    -- it: half a page must be free for that to touch no index.
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) WITH (fillfactor = %s)',
+        part, parent, CASE parent WHEN 'deliveries' THEN 50 ELSE 100 END);
+    IF strays > 0 THEN
+        EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO %I SELECT * FROM moved',
+            default_part, key, low, key, high, part);
+    END IF;
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, low, high);
+    RETURN true;
 END
 $$;
 -- +goose StatementEnd
 
-SELECT create_day_partitions((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(0, 3) AS n;
+SELECT create_day_partition(parent, (now() AT TIME ZONE 'UTC')::date + n)
+FROM unnest(ARRAY['events', 'deliveries', 'attempts']) AS parent, generate_series(0, 3) AS n;
 
 -- +goose Down
-DROP FUNCTION create_day_partitions(date);
+DROP FUNCTION create_day_partition(text, date);
 DROP TABLE pending_deliveries, attempts, deliveries, events;
 DROP FUNCTION delivery_id(uuid, uuid);
 DROP FUNCTION uuid_floor(timestamptz);
