@@ -146,7 +146,22 @@ func (s *Events) acceptOneByOne(ctx context.Context, batch []webhook.Submission)
 	return receipts, owed, nil
 }
 
+// crossings is how often accepting may be crossed before its client hears of it:
+// by a deadlock, or by the new partitions of a day, events and then deliveries.
+const crossings = 2
+
+// acceptTogether tries again at once where it was only crossed by somebody else:
+// nothing is committed then, and there is no reason to trouble the client.
 func (s *Events) acceptTogether(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
+	for crossed := 0; ; crossed++ {
+		receipts, owed, err := s.acceptOnce(ctx, batch)
+		if !isCrossed(err) || crossed == crossings {
+			return receipts, owed, err
+		}
+	}
+}
+
+func (s *Events) acceptOnce(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error) {
 	insert, err := s.stmts.get(ctx, acceptEvents)
 	if err != nil {
 		return nil, nil, err

@@ -76,9 +76,13 @@ SELECT id, webhook_id, tenant_id, event_type FROM first WHERE admitted ORDER BY 
 // an instant only, so that neither workers nor other submissions wait for it.
 // ctx must have a deadline.
 func (s *Events) AcceptLarge(ctx context.Context, sub webhook.Submission) (webhook.Receipt, []webhook.Owed, error) {
-	for {
+	for crossed := 0; ; {
 		receipt, owed, err := s.acceptLarge(ctx, sub)
-		if !errors.Is(err, errRaced) {
+		switch {
+		case errors.Is(err, errRaced):
+		case isCrossed(err) && crossed < crossings:
+			crossed++
+		default:
 			return receipt, owed, err
 		}
 	}

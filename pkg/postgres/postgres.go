@@ -177,6 +177,13 @@ func isBadData(err error) bool {
 	return errors.As(err, &pqErr) && (pqErr.Code.Class() == "22" || pqErr.Code.Class() == "23") && !isNewPartition(pqErr)
 }
 
+// isCrossed reports whether the statement only met another one badly: at once,
+// it will succeed. Nothing of it was stored.
+func isCrossed(err error) bool {
+	var pqErr *pq.Error
+	return errors.As(err, &pqErr) && (pqErr.Code == "40P01" || isNewPartition(pqErr))
+}
+
 // isNewPartition recognises a row that was on its way to the default partition
 // when its day got one of its own: it fits the default's bounds no more. The
 // table's own checks have names.

@@ -131,6 +131,40 @@ func TestPruner_aDayInUseIsLeftForNextTime(t *testing.T) {
 	}
 }
 
+func TestPruner_makingADayDisturbsNoAccepting(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	far := time.Now().AddDate(0, 0, 20)
+	const ahead = 5
+	accepted := make(chan int, 100_000)
+	end := while(t, 4, func(ctx context.Context) error {
+		for n := range ahead + 1 {
+			_, _, err := b.events.Accept(ctx, []webhook.Submission{b.at(t, far.AddDate(0, 0, n), 1)})
+			if err != nil {
+				return err
+			}
+			accepted <- 1
+		}
+		return nil
+	})
+	if n, err := b.prune.CreatePartitions(t.Context(), far, ahead); err != nil || n != 3*(ahead+1) {
+		t.Errorf("made %d, %v, want %d", n, err, 3*(ahead+1))
+	}
+	if err := end(); err != nil {
+		t.Errorf("accepting meanwhile: %v", err)
+	}
+	if got := b.number(t, `SELECT count(*) FROM events`); got != len(accepted) {
+		t.Errorf("events = %d, want %d", got, len(accepted))
+	}
+	if got := b.number(t, `SELECT (SELECT count(*) FROM events_default) + (SELECT count(*) FROM deliveries_default)`); got != 0 {
+		t.Errorf("rows in default partitions = %d, want 0: each has one of its own", got)
+	}
+	if l := b.lane(t, hook); l.Admitted+l.Queued != len(accepted) || l.Queued != l.RowsQueued {
+		t.Errorf("lane counts %+v, want %d in all", l, len(accepted))
+	}
+}
+
 func TestPruner_aDayWithManyStraysStaysInTheDefaultPartition(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
