@@ -55,7 +55,8 @@ var dayPartition = regexp.MustCompile(`^(?:events|deliveries|attempts)_(\d{8})$`
 
 // DropPartitions drops the partitions that hold only rows older than keep, and
 // first whatever is still owed for them. It returns the dropped days. What cannot
-// be dropped now, because somebody reads it, is left for the next time.
+// be dropped now, because somebody reads it, is left for the next time. Rows of
+// the same age in the default partitions are deleted.
 func (p *Pruner) DropPartitions(ctx context.Context, now time.Time, keep time.Duration) ([]string, error) {
 	end := now.Add(-keep).UTC().Truncate(24 * time.Hour) // whole days
 	days, err := p.partitionsBefore(ctx, end)
@@ -73,6 +74,7 @@ func (p *Pruner) DropPartitions(ctx context.Context, now time.Time, keep time.Du
 		}
 		err = errors.Join(err, fault)
 	}
+	err = errors.Join(err, p.deleteStrays(ctx, end))
 	// Once more, for what was held by somebody the first time.
 	return dropped, errors.Join(err, p.forget(ctx, end))
 }
@@ -117,13 +119,42 @@ func (p *Pruner) dropTables(ctx context.Context, tables []string) error {
 	return nil
 }
 
+// Rows are deleted in batches, by their places: one that is changed meanwhile
+// gets another place, and stays.
 const (
+	// Formatted with a default partition's name and its key.
+	deleteStrays = `
+DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s WHERE %[2]s < uuid_floor($1::timestamptz) LIMIT $2))`
 	deleteOldKeys = `DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`
 	// A deleted webhook goes when no delivery can refer to it any more.
 	deleteOldWebhooks = `
 DELETE FROM webhooks w WHERE deleted_at < now() - make_interval(secs => $1)
 	AND NOT EXISTS (SELECT FROM lanes l WHERE l.webhook_id = w.id)`
 )
+
+// deleteStrays removes the rows of the default partitions that belong to days
+// before end.
+func (p *Pruner) deleteStrays(ctx context.Context, end time.Time) error {
+	for _, table := range [][2]string{{"attempts_default", "delivery_id"}, {"deliveries_default", "id"}, {"events_default", "id"}} {
+		if err := p.deleteAll(ctx, fmt.Sprintf(deleteStrays, table[0], table[1]), end); err != nil {
+			return dbError("deleting old rows of "+table[0], err)
+		}
+	}
+	return nil
+}
+
+// deleteAll runs a statement that deletes a batch until there is nothing left.
+func (p *Pruner) deleteAll(ctx context.Context, query string, older any) error {
+	for {
+		res, err := p.db.ExecContext(ctx, query, older, pruneBatch)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n < pruneBatch {
+			return err
+		}
+	}
+}
 
 // DeleteExpired removes idempotency keys past their time to live and webhooks
 // deleted more than keep ago.

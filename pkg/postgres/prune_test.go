@@ -181,3 +181,24 @@ func TestPruner_aDayWithManyStraysStaysInTheDefaultPartition(t *testing.T) {
 		t.Errorf("rows in the default partition = %d, want those of the first day", n)
 	}
 }
+
+func TestPruner_strays(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	now := time.Now()
+	b.accept(t, b.at(t, now.AddDate(0, 0, -20), 7), b.at(t, now.AddDate(0, 0, 20), 2), b.at(t, now, 2))
+	b.exec(t, `INSERT INTO attempts (delivery_id, number, started_at, duration_ms, request_headers, response_headers)
+		SELECT id, 1, now(), 1, '[]', '[]' FROM deliveries`)
+	if _, err := b.prune.DropPartitions(t.Context(), now, 72*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"events", "deliveries", "attempts", "pending_deliveries"} {
+		if n := b.number(t, `SELECT count(*) FROM `+table); n != 4 {
+			t.Errorf("%s = %d, want the 4 that are not old", table, n)
+		}
+	}
+	if l := b.lane(t, hook); l.Admitted+l.Queued != 4 || l.Admitted != l.RowsAdmitted || l.Queued != l.RowsQueued {
+		t.Errorf("lane counts %+v, want those of 4 rows", l)
+	}
+}
