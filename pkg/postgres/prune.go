@@ -125,7 +125,9 @@ const (
 	// Formatted with a default partition's name and its key.
 	deleteStrays = `
 DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s WHERE %[2]s < uuid_floor($1::timestamptz) LIMIT $2))`
-	deleteOldKeys = `DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`
+	deleteOldKeys = `
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+	SELECT ctid FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1) LIMIT $2))`
 	// A deleted webhook goes when no delivery can refer to it any more.
 	deleteOldWebhooks = `
 DELETE FROM webhooks w WHERE deleted_at < now() - make_interval(secs => $1)
@@ -159,7 +161,7 @@ func (p *Pruner) deleteAll(ctx context.Context, query string, older any) error {
 // DeleteExpired removes idempotency keys past their time to live and webhooks
 // deleted more than keep ago.
 func (p *Pruner) DeleteExpired(ctx context.Context, keep time.Duration) error {
-	if _, err := p.db.ExecContext(ctx, deleteOldKeys, idempotencyTTL.Seconds()); err != nil {
+	if err := p.deleteAll(ctx, deleteOldKeys, idempotencyTTL.Seconds()); err != nil {
 		return dbError("deleting old idempotency keys", err)
 	}
 	_, err := p.db.ExecContext(ctx, deleteOldWebhooks, keep.Seconds())

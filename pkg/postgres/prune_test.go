@@ -202,3 +202,25 @@ func TestPruner_strays(t *testing.T) {
 		t.Errorf("lane counts %+v, want those of 4 rows", l)
 	}
 }
+
+func TestPruner_expiredKeysGoInBatches(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id, created_at)
+		SELECT 'acme', n, sha256(''), gen_random_uuid(), now() - interval '25 hours' FROM generate_series(1, 25000) n`)
+	b.exec(t, `INSERT INTO idempotency_keys (tenant_id, key, body_hash, event_id) VALUES ('acme', 'new', sha256(''), gen_random_uuid())`)
+	b.exec(t, `CREATE TABLE batches (rows int)`)
+	b.exec(t, `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN INSERT INTO batches SELECT count(*) FROM gone; RETURN NULL; END $$`)
+	b.exec(t, `CREATE TRIGGER note AFTER DELETE ON idempotency_keys REFERENCING OLD TABLE AS gone
+		FOR EACH STATEMENT EXECUTE FUNCTION note()`)
+	if err := b.prune.DeleteExpired(t.Context(), 72*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.number(t, `SELECT count(*) FROM idempotency_keys`); n != 1 {
+		t.Errorf("keys left = %d, want the one that has not expired", n)
+	}
+	if n := b.number(t, `SELECT max(rows) FROM batches`); n > 10_000 {
+		t.Errorf("a statement deleted %d keys, want at most 10,000", n)
+	}
+}
