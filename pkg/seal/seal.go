@@ -3,7 +3,7 @@
 // A sealed value opens under the same associated data only, so a row's secret
 // cannot be moved to another row, tenant or column (I7). It names its key, so
 // several keys are valid at once: the first of a Keyring encrypts, all decrypt,
-// and NeedsReseal tells what to encrypt anew when its row is next written.
+// and NeedsReseal tells what to encrypt anew before a key is dropped.
 //
 // It hides neither the length of a secret nor that two rows were sealed with the
 // same key. A nonce is random: one key is good for 2^32 values.
@@ -125,6 +125,16 @@ func (r Keyring) Open(sealed string, aad ...string) ([]byte, error) {
 		return nil, ErrTampered
 	}
 	return plaintext, nil
+}
+
+// IDs names the keys, in the ring's order: the first is the one that seals. An id
+// tells nothing about its key.
+func (r Keyring) IDs() []string {
+	ids := make([]string, len(r.keys))
+	for i, k := range r.keys {
+		ids[i] = k.id
+	}
+	return ids
 }
 
 // NeedsReseal reports whether sealed was made by another key than the one that

@@ -91,6 +91,9 @@ func TestKeyring_rotation(t *testing.T) {
 	if before.NeedsReseal(old) || !during.NeedsReseal(old) {
 		t.Error("NeedsReseal: want false with the old ring, true with a new first key")
 	}
+	if ids := during.IDs(); len(ids) != 2 || ids[1] != strings.Split(old, ".")[1] || ids[0] != after.IDs()[0] {
+		t.Errorf("ids = %v, want the ring's order, and those that sealed values name", ids)
+	}
 	plaintext, err := during.Open(old, "row")
 	if err != nil {
 		t.Fatal(err)
