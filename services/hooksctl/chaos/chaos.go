@@ -2,22 +2,24 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
-	"strings"
-	"text/tabwriter"
+	"time"
 
-	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
-	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
+
+// play is a run of the suite.
+type play struct {
+	options
+	log      *slog.Logger
+	stage    *stage.Stage
+	receiver *stage.Receiver
+}
 
 func chaos(ctx context.Context, args []string, out io.Writer) (err error) {
 	o, err := parseOptions(args)
@@ -27,113 +29,91 @@ func chaos(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	theatre, err := stage.Open(ctx, stage.Config{Name: "chaos", Log: log})
+	p := &play{options: o, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	p.stage, err = stage.Open(ctx, stage.Config{
+		Name: "chaos", Log: p.log, PostgresSettings: map[string]string{"max_connections": postgresConnections},
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, theatre.Close(ctx)) }()
-	receiver, err := stage.StartReceiver()
-	if err != nil {
+	defer func() { err = errors.Join(err, p.stage.Close(ctx)) }()
+	if p.receiver, err = stage.StartReceiver(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, receiver.Close()) }()
+	defer func() { err = errors.Join(err, p.receiver.Close()) }()
+	results, err := p.all(ctx)
+	err = errors.Join(err, publish(out, o, results), verdict(results))
+	if err == nil && o.selfCheck {
+		err = p.checkSelf(ctx, out)
+	}
+	return err
+}
+
+// all plays the rows. One that cannot be played to its end is broken, and the
+// others are played all the same.
+func (p *play) all(ctx context.Context) ([]result, error) {
 	var results []result
-	for _, f := range o.faults {
-		log.InfoContext(ctx, "fault", "name", f.name, "seed", o.seed)
-		r, err := row(ctx, theatre, receiver, o, f)
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s, logs in %s: %w", f.name, theatre.Dir(), err), publish(out, o, results))
+	for _, f := range p.faults {
+		r, err := p.row(ctx, f)
+		if ctx.Err() != nil {
+			return results, errors.Join(context.Cause(ctx), err)
 		}
+		if err != nil {
+			r = result{Fault: f.name, Title: f.title}
+			r.breaks("%v (logs in %s)", err, p.stage.Dir())
+		}
+		p.log.InfoContext(ctx, "row", slog.String("fault", f.name), slog.Int("lost", r.Lost), slog.Int("duplicated", r.Duplicated),
+			slog.Float64("recovery", r.Recovery), slog.Any("broken", r.Broken))
 		results = append(results, r)
 	}
-	return errors.Join(publish(out, o, results), verdict(results))
+	return results, nil
 }
 
 // row plays one fault on a fresh system.
-func row(ctx context.Context, theatre *stage.Stage, receiver *stage.Receiver, o options, f fault) (r result, err error) {
-	system, err := theatre.NewSystem(ctx, strings.ReplaceAll(f.name, "-", "_")+"_row")
+func (p *play) row(ctx context.Context, f fault) (r result, err error) {
+	p.log.InfoContext(ctx, "fault", slog.String("name", f.name), slog.Uint64("seed", p.seed))
+	if err := p.revive(ctx); err != nil {
+		return result{}, err
+	}
+	s, err := newScene(ctx, p, f)
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	if err != nil {
-		return result{}, err
-	}
-	defer func() { err = errors.Join(err, system.Close(ctx)) }()
-	s := &scene{
-		options: o, system: system, servers: theatre.Servers, receiver: receiver, random: randomFor(o.seed, f.name),
-		hooks: map[webhook.TenantID][]webhook.WebhookID{}, clients: map[webhook.TenantID][]*apiclient.Client{},
-	}
-	defer s.close()
-	if err := s.setUp(ctx); err != nil {
-		return result{}, err
+		return result{}, fmt.Errorf("setting up: %w", err)
 	}
 	return s.play(ctx, f)
 }
 
-// verdict is an error when a row broke a promise.
-func verdict(results []result) error {
+// revive starts what an earlier row that went wrong left dead.
+func (p *play) revive(ctx context.Context) error {
 	var errs []error
-	for _, r := range results {
-		if r.Lost > 0 {
-			errs = append(errs, fmt.Errorf("%s: %d deliveries lost", r.Fault, r.Lost))
-		}
-		if r.Duplicated > r.MostDuplicated {
-			errs = append(errs, fmt.Errorf("%s: %d requests made twice, the fault excuses %d", r.Fault, r.Duplicated, r.MostDuplicated))
-		}
+	if p.stage.Servers.Postgres.PID() == 0 {
+		errs = append(errs, p.stage.Servers.Postgres.Start(ctx))
+	}
+	if p.stage.Servers.Redis.PID() == 0 {
+		errs = append(errs, p.stage.Servers.Redis.Start(ctx))
 	}
 	return errors.Join(errs...)
 }
 
-func publish(out io.Writer, o options, results []result) error {
-	if len(results) == 0 {
-		return nil
-	}
-	if err := printTable(out, o, results); err != nil {
-		return fmt.Errorf("printing: %w", err)
-	}
-	if o.json == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(map[string]any{"seed": o.seed, "rows": results}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encoding table: %w", err)
-	}
-	if err := os.WriteFile(o.json, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("writing table: %w", err)
-	}
-	return nil
-}
+// selfCheckPatience is short: what is lost without the relay stays lost.
+const selfCheckPatience = 10 * time.Second
 
-func printTable(out io.Writer, o options, results []result) error {
-	_, err := fmt.Fprintf(out, "\n%d apis, %d workers, %d tenants with %d webhooks each, %d events/s for %s; --seed %d.\n"+
-		"accepted and refused are mutations, the rest deliveries; recovery: from the fault until the last one that took more\n"+
-		"than %s was recorded, or the last mutation refused.\n\n",
-		apis, workers, tenants, hooksPerTenant, o.rate, o.load, o.seed, lateAfter)
+// checkSelf plays a row in which events must be lost, as nobody repairs anything:
+// a suite that finds no fault there would find none anywhere.
+func (p *play) checkSelf(ctx context.Context, out io.Writer) error {
+	crippled := *p
+	crippled.withoutRelay, crippled.patience = true, selfCheckPatience
+	f, err := chosen("redis-flush")
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\taccepted\trefused\towed\tdelivered\tlost\tduplicated\trecovery\tof it the fault itself\t")
-	for _, r := range results {
-		mark := ""
-		if !r.ok() {
-			mark = "BROKEN"
-		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%.1f s\t%.1f s\t%s\n",
-			r.Title, r.Accepted, r.refusals(), r.Owed, r.Delivered, r.Lost, r.Duplicated, r.Recovery, r.Lasted, mark)
+	r, err := crippled.row(ctx, f[0])
+	if err != nil {
+		return fmt.Errorf("self-check: %w", err)
 	}
-	return w.Flush()
-}
-
-// refusals says what was answered instead of success.
-func (r result) refusals() string {
-	var parts []string
-	for _, kind := range slices.Sorted(maps.Keys(r.Refused)) {
-		parts = append(parts, fmt.Sprintf("%d %s", r.Refused[kind], kind))
+	if r.Lost == 0 {
+		return errors.New("self-check: nothing is lost by FLUSHALL without the relay: this suite would not notice losses")
 	}
-	if r.Unanswered > 0 {
-		parts = append(parts, fmt.Sprintf("%d of them committed", r.Unanswered))
-	}
-	if len(parts) == 0 {
-		return "0"
-	}
-	return strings.Join(parts, ", ")
+	_, err = fmt.Fprintf(out, "\nSelf-check: with the relay switched off, FLUSHALL loses %d of %d deliveries, and this suite notices.\n", r.Lost, r.Owed)
+	return err
 }

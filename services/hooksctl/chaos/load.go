@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
@@ -18,73 +21,148 @@ const (
 	// hold back, as real ones would.
 	maxInFlight = 256
 	eventType   = "chaos.event"
+	// Every batchEvery-th mutation brings batchSize events, the others one.
+	batchEvery, batchSize = 5, 5
+	eventsPerMutation     = float64(batchEvery-1+batchSize) / batchEvery
+	// askAgainWidth is how many mutations are repeated at a time.
+	askAgainWidth = 16
 )
 
-// mutation is one dispatchEvent and what was answered.
+// mutation is one dispatchEvent, or one dispatchEvents, and what was answered.
 type mutation struct {
+	// tag is in every event's objectId: by it they are found in PostgreSQL.
+	tag    string
 	tenant webhook.TenantID
+	size   int // events
 	sent   time.Time
 	ended  time.Time
-	// event is zero when the event was not accepted.
-	event webhook.EventID
-	// refusal is the kind of answer that was no success.
+	// events are those accepted, by the first answer or by the second one.
+	events []webhook.EventID
+	// refusal is the kind of the first answer, when it was no success.
 	refusal string
+	// again is why a repetition failed, when everything was well again.
+	again error
 }
 
-func (m mutation) accepted() bool { return m.refusal == "" }
+// journal is all that was asked for.
+type journal struct {
+	mu  sync.Mutex
+	all []*mutation
+}
 
-// dispatch sends events at the rate until the load's time is over, and returns
-// when all are answered. Nothing is sent twice: what is not answered with success
-// is not accepted.
-func (s *scene) dispatch(ctx context.Context, random *rand.Rand) []mutation {
-	ctx, cancel := context.WithTimeout(ctx, s.load+drainTimeout)
-	defer cancel()
+func (j *journal) begin(tenant webhook.TenantID, size int) *mutation {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &mutation{tag: "m" + strconv.Itoa(len(j.all)), tenant: tenant, size: size}
+	j.all = append(j.all, m)
+	return m
+}
+
+// dispatch sends events at the rate until it is told to stop, and returns when
+// all are answered.
+func (s *scene) dispatch(ctx context.Context, random *rand.Rand, enough <-chan struct{}) {
 	var (
-		mu    sync.Mutex
-		all   []mutation
 		calls sync.WaitGroup
 		slots = make(chan struct{}, maxInFlight)
-		gap   = time.Second / time.Duration(s.rate)
+		gap   = int64(eventsPerMutation * float64(time.Second) / float64(s.rate))
+		next  = time.NewTimer(0)
 	)
-	for n, next, end := 0, time.Now(), time.Now().Add(s.load); next.Before(end); n++ {
-		tenant, api := s.tenants[random.IntN(tenants)], random.IntN(apis)
-		slots <- struct{}{}
+	defer calls.Wait()
+	defer next.Stop()
+	for n, at := 1, time.Now(); ; n++ {
+		tenant, api, size := s.tenants[random.IntN(tenants)], random.IntN(apis), 1
+		if n%batchEvery == 0 {
+			size = batchSize
+		}
+		at = at.Add(time.Duration(gap/2 + random.Int64N(gap)))
+		select {
+		case slots <- struct{}{}:
+		case <-enough:
+			return
+		}
+		m := s.journal.begin(tenant, size)
 		calls.Go(func() {
 			defer func() { <-slots }()
-			m := s.mutate(ctx, tenant, s.clients[tenant][api], n)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, m)
+			s.mutate(ctx, s.clients[tenant][api], m)
 		})
-		next = next.Add(gap/2 + time.Duration(random.Int64N(int64(gap))))
-		if wait(ctx, time.Until(next)) != nil {
-			break
+		next.Reset(time.Until(at))
+		select {
+		case <-next.C:
+		case <-enough:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
-	calls.Wait()
-	return all
 }
 
-func (s *scene) mutate(ctx context.Context, tenant webhook.TenantID, client *apiclient.Client, n int) mutation {
-	m := mutation{tenant: tenant, sent: time.Now()}
-	accepted, err := client.Dispatch(ctx, apiclient.Event{
-		CustomEvent: eventType, ObjectID: strconv.Itoa(n), Object: json.RawMessage(`{"n":` + strconv.Itoa(n) + `}`),
-	})
-	m.ended = time.Now()
-	if err == nil {
-		m.event, err = webhook.ParseEventID(accepted.EventID)
-	}
+// mutate asks once, and writes down what was answered.
+func (s *scene) mutate(ctx context.Context, client *apiclient.Client, m *mutation) {
+	m.sent = time.Now()
+	events, err := m.ask(ctx, client)
+	m.ended, m.events = time.Now(), events
 	if err != nil {
 		m.refusal = kindOf(err)
 	}
-	return m
+}
+
+// ask has the events accepted. Their idempotency keys make it safe to ask again.
+func (m *mutation) ask(ctx context.Context, client *apiclient.Client) ([]webhook.EventID, error) {
+	events := make([]apiclient.Event, m.size)
+	for i := range events {
+		name := m.tag + "/" + strconv.Itoa(i)
+		events[i] = apiclient.Event{
+			CustomEvent: eventType, ObjectID: name, IdempotencyKey: name, Object: json.RawMessage(`{"n":` + strconv.Itoa(i) + `}`),
+		}
+	}
+	texts := []string{""}
+	var err error
+	if m.size == 1 {
+		var accepted apiclient.Accepted
+		accepted, err = client.Dispatch(ctx, events[0])
+		texts[0] = accepted.EventID
+	} else {
+		texts, _, err = client.DispatchAll(ctx, events)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]webhook.EventID, len(texts))
+	for i, text := range texts {
+		if ids[i], err = webhook.ParseEventID(text); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// askAgain does what clients do whose mutations were not answered with success:
+// they ask again, when everything is well again.
+func (s *scene) askAgain(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(askAgainWidth)
+	for i, m := range s.journal.all {
+		if m.refusal == "" {
+			continue
+		}
+		client := s.clients[m.tenant][i%apis]
+		g.Go(func() error {
+			m.events, m.again = m.ask(ctx, client)
+			return nil
+		})
+	}
+	_ = g.Wait() // each mutation knows its own error
 }
 
 // kindOf is the code of an API's refusal, or says that there was no answer.
 func kindOf(err error) string {
 	code, _, _ := strings.Cut(err.Error(), ":")
-	if code != "" && strings.ToUpper(code) == code {
+	switch {
+	case code != "" && strings.ToUpper(code) == code:
 		return code
+	case strings.Contains(err.Error(), "no GraphQL API"):
+		return fmt.Sprintf("nonsense (%s)", err)
+	default:
+		return noAnswer
 	}
-	return "no answer"
 }

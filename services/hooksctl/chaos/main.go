@@ -5,6 +5,16 @@
 // durable servers, under a steady load; the fault strikes in the middle. The
 // reckoning goes by ids: what mutations answered, what PostgreSQL holds, and
 // what the receiver got must agree. `make chaos` runs it; see --help.
+//
+// It promises that a row is BROKEN, and that the suite ends with an error, when
+//
+//   - a delivery is lost, or one that a mutation answered for was never stored;
+//   - a request comes again that no worker's death excuses: at most as many as the
+//     dead one had in flight, which is counted at that moment;
+//   - an unanswered mutation is half done, or doing it again does it twice;
+//   - a mutation is refused where the fault is no reason to, or not by UNAVAILABLE;
+//   - the system is not as before within 20 s of the fault's end;
+//   - a process ends by itself, or what is stored contradicts itself.
 package main
 
 import (

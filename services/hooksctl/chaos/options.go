@@ -11,41 +11,63 @@ import (
 
 // options is which faults, and under what load.
 type options struct {
-	faults []fault
-	load   time.Duration
-	rate   int // events a second
-	seed   uint64
-	json   string
-	// withoutRelay is the suite's own test.
+	faults     []fault
+	load       time.Duration
+	rate       int // events a second
+	randomTime time.Duration
+	seed       uint64
+	json       string
+	selfCheck  bool
+	// patience is how long the system has for what it owes after the load.
+	patience time.Duration
+	// withoutRelay is for the suite's check of itself.
 	withoutRelay bool
 }
 
+const (
+	usualPatience = 60 * time.Second
+	quickRows     = "worker-kill,redis-flush,postgres-kill"
+	quickLoad     = 5 * time.Second
+)
+
 func parseOptions(args []string) (options, error) {
-	var o options
+	o := options{patience: usualPatience}
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	rows := flags.String("rows", "", "only these `faults`, comma-separated, of "+strings.Join(faultNames(), ", "))
-	flags.DurationVar(&o.load, "load", 10*time.Second, "how long events are dispatched; the fault strikes in the middle")
-	flags.IntVar(&o.rate, "rate", 60, "events a second; each owes three deliveries")
+	quick := flags.Bool("quick", false, "only "+quickRows+", with less load around them")
+	flags.BoolVar(&o.selfCheck, "self-check", false, "check that this suite can fail: with the relay switched off, redis-flush must lose events; alone, no other row is played")
+	flags.DurationVar(&o.load, "load", 10*time.Second, "how long events are dispatched around the fault")
+	flags.IntVar(&o.rate, "rate", 50, "events a second; each owes three deliveries")
+	flags.DurationVar(&o.randomTime, "random", time.Minute, "how long the row random kills processes")
 	flags.Uint64Var(&o.seed, "seed", 0, "what decides tenants, times and victims; 0 draws one and says which")
 	flags.StringVar(&o.json, "json", "", "also write the table to this `file`")
-	flags.BoolVar(&o.withoutRelay, "without-relay", false, "keep the relay from working: redis-flush must then report losses, or this suite is worth nothing")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("no arguments are expected, there is %q", flags.Arg(0))
 	}
-	if o.load < time.Second || o.rate < 1 || o.rate > 1000 {
-		return options{}, fmt.Errorf("--load must be at least 1s and --rate from 1 to 1000")
+	if o.load < time.Second || o.rate < 1 || o.rate > 1000 || o.randomTime < time.Second {
+		return options{}, fmt.Errorf("--load and --random must be at least 1s and --rate from 1 to 1000")
 	}
 	if o.seed == 0 {
 		o.seed = uint64(rand.Uint32()) //nolint:gosec // no secret
+	}
+	if *quick {
+		o.load = min(o.load, quickLoad)
+		if *rows == "" {
+			*rows = quickRows
+		}
+	}
+	if o.selfCheck && *rows == "" {
+		return o, nil
 	}
 	var err error
 	o.faults, err = chosen(*rows)
 	return o, err
 }
 
+// chosen finds rows by their names; no names are all.
 func chosen(rows string) ([]fault, error) {
 	if rows == "" {
 		return faults(), nil

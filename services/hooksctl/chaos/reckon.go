@@ -1,104 +1,177 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
 
-// lateAfter is what a delivery may take, from the mutation's answer to its
-// record, before it counts as disturbed by the fault.
-const lateAfter = 500 * time.Millisecond
-
-// window is how many requests to one webhook may be in flight (the default of
-// HOOKS_ENDPOINT_CONCURRENCY).
-const window = 10
+const (
+	// lateAfter is what a mutation may take, and a delivery from the mutation's
+	// answer to its record, before it counts as disturbed by the fault.
+	lateAfter = time.Second
+	// retryTakes is what a delivery may take in addition whose first attempt the
+	// receiver refused.
+	retryTakes = 4 * time.Second
+)
 
 // result is a row of the table.
 type result struct {
 	Fault string `json:"fault"`
 	Title string `json:"title"`
-	// Accepted counts events whose mutation was answered with success, Refused
-	// the other mutations by what was answered.
-	Accepted int            `json:"accepted"`
-	Refused  map[string]int `json:"refused"`
-	// Unanswered counts refused mutations whose event is committed all the same.
+	// Accepted counts events whose mutation was answered with success, at last.
+	Accepted int `json:"accepted"`
+	// Refused counts the other first answers, by what was answered.
+	Refused map[string]int `json:"refused"`
+	// Unanswered counts the mutations among them whose events were committed.
 	Unanswered int `json:"unanswered"`
-	// Owed counts the deliveries of events that were accepted or committed.
+	// Owed counts the deliveries of all events that were accepted or committed.
 	Owed int `json:"owed"`
 	// Delivered counts those that arrived and are recorded as success, Lost the others.
-	Delivered  int `json:"delivered"`
-	Lost       int `json:"lost"`
+	Delivered int `json:"delivered"`
+	Lost      int `json:"lost"`
+	// Duplicated counts requests that came again, Excused how many the fault allows.
 	Duplicated int `json:"duplicated"`
-	// MostDuplicated is how many duplicates the fault excuses.
-	MostDuplicated int `json:"mostDuplicated"`
+	Excused    int `json:"excused"`
 	// Recovery is the seconds from the fault until the last late delivery was
-	// recorded, or the last mutation refused; 0 when there was none.
+	// recorded, or the last mutation late or refused; 0 when there was none.
 	Recovery float64 `json:"recovery"`
 	// Lasted is the seconds that the fault itself took, restart included.
 	Lasted float64 `json:"lasted"`
+	// Broken are the promises that were not kept.
+	Broken []string `json:"broken,omitempty"`
 }
-
-// ok tells whether the system kept its promises.
-func (r result) ok() bool { return r.Lost == 0 && r.Duplicated <= r.MostDuplicated }
 
 // books is all that is known about a row when it is over.
 type books struct {
 	fault     fault
 	struck    time.Time
-	mutations []mutation
+	lasted    time.Duration
+	excused   int
+	mutations []*mutation
+	before    []storedEvent // before refused clients asked again
 	stored    ledger
 	arrived   []stage.Arrival
-	hooks     map[webhook.TenantID][]webhook.WebhookID // all of them are owed every event
+	drained   bool                                     // nothing is owed any more
+	hooks     map[webhook.TenantID][]webhook.WebhookID // all of them are owed every event; the first one is flaky
+	odd       []string                                 // what should not be
 }
 
-// reckon collects what was answered, what is stored and what arrived.
-func (s *scene) reckon(ctx context.Context, f fault, mutations []mutation, struck time.Time) (result, error) {
-	stored, err := s.stored(ctx)
-	if err != nil {
-		return result{}, err
-	}
-	arrived, err := s.receiver.Arrivals(ctx)
-	if err != nil {
-		return result{}, err
-	}
-	return books{fault: f, struck: struck, mutations: mutations, stored: stored, arrived: arrived, hooks: s.hooks}.balance(), nil
-}
-
-// owing is an event that owes deliveries, and since when.
-type owing struct {
-	tenant webhook.TenantID
-	since  time.Time
-}
-
-// balance compares.
+// balance compares what was answered, what is stored and what arrived.
 func (b books) balance() result {
-	r := result{Fault: b.fault.name, Title: b.fault.title, Refused: map[string]int{}}
-	if b.fault.repeats {
-		r.MostDuplicated = window * tenants * hooksPerTenant
+	r := result{
+		Fault: b.fault.name, Title: b.fault.title, Refused: map[string]int{}, Excused: b.excused,
+		Lasted: b.lasted.Seconds(), Broken: b.odd,
 	}
-	events := map[webhook.EventID]owing{}
-	for id, tenant := range b.stored.events {
-		events[id] = owing{tenant, id.Time()}
+	trouble := b.weighMutations(&r)
+	if last := b.weighDeliveries(&r); last.After(trouble) {
+		trouble = last
 	}
-	var trouble time.Time // the last sign of it
+	r.Recovery = max(0, trouble.Sub(b.struck).Seconds())
+	if r.Lost > 0 {
+		r.breaks("%d deliveries lost", r.Lost)
+	}
+	if r.Duplicated > r.Excused {
+		r.breaks("%d requests came again, the fault excuses %d", r.Duplicated, r.Excused)
+	}
+	if limit := b.lasted + b.fault.limit(); r.Recovery > limit.Seconds() {
+		r.breaks("recovered after %.1f s, not within %.1f s", r.Recovery, limit.Seconds())
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Refused)) {
+		if !slices.Contains(b.fault.refusals, kind) {
+			r.breaks("%d mutations were answered %s", r.Refused[kind], kind)
+		}
+	}
+	return r
+}
+
+func (r *result) breaks(format string, values ...any) {
+	r.Broken = append(r.Broken, fmt.Sprintf(format, values...))
+}
+
+// ok tells whether the system kept its promises.
+func (r result) ok() bool { return len(r.Broken) == 0 }
+
+// weighMutations checks that answered mutations are complete, unanswered ones all
+// or nothing, and repeated ones done once. It returns the last sign of trouble.
+func (b books) weighMutations(r *result) (trouble time.Time) {
+	before, after := countByTag(b.before), countByTag(b.stored.events)
+	half, wrong, again := 0, 0, 0
 	for _, m := range b.mutations {
-		if m.accepted() {
-			r.Accepted++
-			events[m.event] = owing{m.tenant, m.ended}
+		if m.refusal != "" {
+			r.Refused[m.refusal]++
+			switch before[m.tag] {
+			case 0:
+			case m.size:
+				r.Unanswered++
+			default:
+				half++
+			}
+		}
+		if m.again != nil {
+			again++
 			continue
 		}
-		r.Refused[m.refusal]++
-		trouble = latest(trouble, m.ended)
+		r.Accepted += len(m.events)
+		if after[m.tag] != m.size || len(m.events) != m.size {
+			wrong++
+		}
+		if m.refusal != "" || m.ended.Sub(m.sent) > lateAfter {
+			trouble = latest(trouble, m.ended)
+		}
 	}
-	r.Unanswered = len(events) - r.Accepted
+	if half > 0 {
+		r.breaks("%d mutations half done", half)
+	}
+	if wrong > 0 {
+		r.breaks("%d mutations answered with success are not stored exactly once", wrong)
+	}
+	if again > 0 {
+		r.breaks("%d mutations refused again when all was well", again)
+	}
+	return trouble
+}
+
+func countByTag(events []storedEvent) map[string]int {
+	counts := map[string]int{}
+	for _, e := range events {
+		counts[e.tag]++
+	}
+	return counts
+}
+
+// owing is an event that owes deliveries, and since when. When it was repeated,
+// the system has been well again before, and all repetitions come at once.
+type owing struct {
+	tenant   webhook.TenantID
+	since    time.Time
+	repeated bool
+}
+
+func (b books) owing() map[webhook.EventID]owing {
+	events := map[webhook.EventID]owing{}
+	for _, e := range b.stored.events {
+		events[e.id] = owing{tenant: e.tenant, since: e.id.Time()}
+	}
+	for _, m := range b.mutations {
+		for _, id := range m.events {
+			events[id] = owing{tenant: m.tenant, since: m.ended, repeated: m.refusal != ""}
+		}
+	}
+	return events
+}
+
+// weighDeliveries counts what was owed, what came and what is recorded. It returns
+// when the last late one was recorded.
+func (b books) weighDeliveries(r *result) (trouble time.Time) {
 	var came map[string]bool
 	came, r.Duplicated = requests(b.arrived)
-	for id, event := range events {
-		for _, hook := range b.hooks[event.tenant] {
+	for id, event := range b.owing() {
+		for i, hook := range b.hooks[event.tenant] {
 			r.Owed++
 			delivery := webhook.DeliveryIDFor(id, hook)
 			at, recorded := b.stored.succeeded[delivery]
@@ -107,13 +180,16 @@ func (b books) balance() result {
 				continue
 			}
 			r.Delivered++
-			if at.Sub(event.since) > lateAfter {
+			due := event.since.Add(lateAfter)
+			if i == 0 && stage.Refuses(delivery.String()) {
+				due = due.Add(retryTakes)
+			}
+			if at.After(due) && !event.repeated {
 				trouble = latest(trouble, at)
 			}
 		}
 	}
-	r.Recovery = max(0, trouble.Sub(b.struck).Seconds())
-	return r
+	return trouble
 }
 
 func latest(a, b time.Time) time.Time {
@@ -123,55 +199,21 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// requests returns which deliveries came and were answered, and how many
-// requests came for one that had come before.
+// requests returns which deliveries came and were answered with success, and how
+// many requests repeated an attempt, or came after a success.
 func requests(arrived []stage.Arrival) (answered map[string]bool, again int) {
-	answered, seen := map[string]bool{}, map[string]bool{}
+	type attempt struct {
+		delivery string
+		number   int
+	}
+	answered, seen := map[string]bool{}, map[attempt]bool{}
 	for _, a := range arrived {
-		if seen[a.Delivery] {
+		this := attempt{a.Delivery, a.Attempt}
+		if seen[this] || answered[a.Delivery] {
 			again++
 		}
-		seen[a.Delivery] = true
+		seen[this] = true
 		answered[a.Delivery] = answered[a.Delivery] || a.Answered
 	}
 	return answered, again
-}
-
-// ledger is what PostgreSQL holds.
-type ledger struct {
-	events    map[webhook.EventID]webhook.TenantID
-	succeeded map[webhook.DeliveryID]time.Time // when that was recorded
-}
-
-func (s *scene) stored(ctx context.Context) (ledger, error) {
-	l := ledger{events: map[webhook.EventID]webhook.TenantID{}, succeeded: map[webhook.DeliveryID]time.Time{}}
-	var events []struct {
-		ID     string `db:"id"`
-		Tenant string `db:"tenant_id"`
-	}
-	if err := s.system.DB.SelectContext(ctx, &events, `SELECT id, tenant_id FROM events`); err != nil {
-		return ledger{}, fmt.Errorf("listing events: %w", err)
-	}
-	for _, e := range events {
-		id, err := webhook.EventIDFromUUID(e.ID)
-		if err != nil {
-			return ledger{}, err
-		}
-		l.events[id] = webhook.TenantID(e.Tenant)
-	}
-	var deliveries []struct {
-		ID string    `db:"id"`
-		At time.Time `db:"completed_at"`
-	}
-	if err := s.system.DB.SelectContext(ctx, &deliveries, `SELECT id, completed_at FROM deliveries WHERE status = 'success'`); err != nil {
-		return ledger{}, fmt.Errorf("listing deliveries: %w", err)
-	}
-	for _, d := range deliveries {
-		id, err := webhook.DeliveryIDFromUUID(d.ID)
-		if err != nil {
-			return ledger{}, err
-		}
-		l.succeeded[id] = d.At
-	}
-	return l, nil
 }

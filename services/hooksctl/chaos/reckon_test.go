@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,67 +22,93 @@ func openBooks() (books, webhook.EventID, webhook.DeliveryID) {
 	event := webhook.NewEventID(accepted, [10]byte{1})
 	hook := webhook.NewWebhookID(accepted, [10]byte{2})
 	delivery := webhook.DeliveryIDFor(event, hook)
+	stored := []storedEvent{{id: event, tenant: tenant, tag: "m0"}}
 	return books{
-		fault: fault{name: "f"}, struck: struck,
-		mutations: []mutation{{tenant: tenant, ended: accepted, event: event}},
+		fault: fault{name: "f", refusals: []string{unavailable}}, struck: struck,
+		mutations: []*mutation{{tag: "m0", tenant: tenant, size: 1, sent: accepted, ended: accepted, events: []webhook.EventID{event}}},
+		before:    stored,
 		stored: ledger{
-			events:    map[webhook.EventID]webhook.TenantID{event: tenant},
+			events:    stored,
 			succeeded: map[webhook.DeliveryID]time.Time{delivery: accepted.Add(time.Millisecond)},
 		},
-		arrived: []stage.Arrival{{Delivery: delivery.String(), Answered: true}},
+		arrived: []stage.Arrival{{Delivery: delivery.String(), Attempt: 1, Answered: true}},
+		drained: true,
 		hooks:   map[webhook.TenantID][]webhook.WebhookID{tenant: {hook}},
 	}, event, delivery
 }
 
 func TestBooks_balance(t *testing.T) {
 	t.Parallel()
-	good := result{Fault: "f", Refused: map[string]int{}, Accepted: 1, Owed: 1, Delivered: 1}
+	good := result{Fault: "f", Accepted: 1, Owed: 1, Delivered: 1}
+	lost := func(r *result) { r.Delivered, r.Lost, r.Broken = 0, 1, []string{"1 deliveries lost"} }
 	for name, tc := range map[string]struct {
 		change func(*books, webhook.EventID, webhook.DeliveryID)
 		want   func(*result)
 	}{
 		"all is well": {func(*books, webhook.EventID, webhook.DeliveryID) {}, func(*result) {}},
 		"accepted, but not stored": {
-			func(b *books, e webhook.EventID, d webhook.DeliveryID) {
-				delete(b.stored.events, e)
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
+				b.before, b.stored.events, b.arrived = nil, nil, nil
 				delete(b.stored.succeeded, d)
-				b.arrived = nil
 			},
-			func(r *result) { r.Delivered, r.Lost = 0, 1 },
+			func(r *result) {
+				lost(r)
+				r.Broken = append([]string{"1 mutations answered with success are not stored exactly once"}, r.Broken...)
+			},
 		},
-		"stored as success, but it never came": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived = nil },
-			func(r *result) { r.Delivered, r.Lost = 0, 1 },
-		},
-		"it came, but was not answered": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived[0].Answered = false },
-			func(r *result) { r.Delivered, r.Lost = 0, 1 },
-		},
+		"stored as success, but it never came": {func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived = nil }, lost},
+		"it came, but was not answered":        {func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived[0].Answered = false }, lost},
 		"it came, but is not recorded": {
-			func(b *books, _ webhook.EventID, d webhook.DeliveryID) { delete(b.stored.succeeded, d) },
-			func(r *result) { r.Delivered, r.Lost = 0, 1 },
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) { delete(b.stored.succeeded, d) }, lost,
 		},
 		"it came twice": {
 			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived = append(b.arrived, b.arrived[0]) },
-			func(r *result) { r.Duplicated = 1 },
+			func(r *result) { r.Duplicated, r.Broken = 1, []string{"1 requests came again, the fault excuses 0"} },
 		},
-		"refused, but committed": {
+		"it came twice, and that is excused": {
 			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
-				b.mutations[0].refusal, b.mutations[0].event = "UNAVAILABLE", webhook.EventID{}
+				b.excused, b.arrived = 1, append(b.arrived, b.arrived[0])
 			},
-			func(r *result) { r.Accepted, r.Unanswered, r.Refused = 0, 1, map[string]int{"UNAVAILABLE": 1} },
+			func(r *result) { r.Duplicated, r.Excused = 1, 1 },
 		},
-		"refused for two seconds": {
+		"a further attempt after a success": {
 			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
-				b.mutations = append(b.mutations, mutation{refusal: "no answer", ended: b.struck.Add(2 * time.Second)})
+				again := b.arrived[0]
+				again.Attempt = 2
+				b.arrived = append(b.arrived, again)
 			},
-			func(r *result) { r.Refused, r.Recovery = map[string]int{"no answer": 1}, 2 },
+			func(r *result) { r.Duplicated, r.Broken = 1, []string{"1 requests came again, the fault excuses 0"} },
+		},
+		"a further attempt after a refusal": {
+			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
+				again := b.arrived[0]
+				b.arrived[0].Answered, again.Attempt = false, 2
+				b.arrived = append(b.arrived, again)
+			},
+			func(*result) {},
 		},
 		"recorded late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
-				b.stored.succeeded[d] = b.struck.Add(3 * time.Second)
+				b.stored.succeeded[d] = b.struck.Add(9 * time.Second)
+			},
+			func(r *result) { r.Recovery = 9 },
+		},
+		"recorded too late": {
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
+				b.stored.succeeded[d] = b.struck.Add(usualWithin + time.Second)
+			},
+			func(r *result) { r.Recovery, r.Broken = 21, []string{"recovered after 21.0 s, not within 20.0 s"} },
+		},
+		"answered late": {
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
+				b.mutations[0].ended = b.struck.Add(3 * time.Second)
+				b.stored.succeeded[d] = b.mutations[0].ended
 			},
 			func(r *result) { r.Recovery = 3 },
+		},
+		"something odd": {
+			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.odd = []string{"oddity"} },
+			func(r *result) { r.Broken = []string{"oddity"} },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,21 +125,47 @@ func TestBooks_balance(t *testing.T) {
 	}
 }
 
-func TestVerdict(t *testing.T) {
+// A mutation of two events that was not answered with success, and was repeated.
+func TestBooks_balanceOfRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		r  result
-		ok bool
+		refusal    string
+		storedThen int
+		storedNow  int
+		again      error
+		want       []string
 	}{
-		"nothing lost":       {result{}, true},
-		"one lost":           {result{Lost: 1}, false},
-		"excused duplicates": {result{Duplicated: 3, MostDuplicated: 3}, true},
-		"one too many":       {result{Duplicated: 4, MostDuplicated: 3}, false},
+		"nothing was stored":     {unavailable, 0, 2, nil, nil},
+		"all was stored":         {unavailable, 2, 2, nil, nil},
+		"half was stored":        {unavailable, 1, 2, nil, []string{"half done"}},
+		"stored twice":           {unavailable, 2, 4, nil, []string{"not stored exactly once"}},
+		"refused again":          {unavailable, 0, 0, errors.New("no"), []string{"refused again"}},
+		"refused without reason": {noAnswer, 0, 2, nil, []string{"answered " + noAnswer}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := verdict([]result{tc.r}) == nil; got != tc.ok || tc.r.ok() != tc.ok {
-				t.Errorf("verdict passes: %t, ok: %t, want %t", got, tc.r.ok(), tc.ok)
+			b, _, _ := openBooks()
+			now := b.struck
+			var events []storedEvent
+			for i := range 4 {
+				events = append(events, storedEvent{id: webhook.NewEventID(now, [10]byte{3, byte(i)}), tenant: "silent", tag: "m1"})
+			}
+			m := &mutation{tag: "m1", tenant: "silent", size: 2, sent: now, ended: now, refusal: tc.refusal, again: tc.again}
+			if tc.again == nil {
+				m.events = []webhook.EventID{events[0].id, events[1].id}
+			}
+			b.mutations = append(b.mutations, m)
+			b.before = append(b.before[:1:1], events[:tc.storedThen]...)
+			b.stored.events = append(b.stored.events[:1:1], events[:tc.storedNow]...)
+			r := b.balance()
+			if len(r.Broken) != len(tc.want) || len(tc.want) == 1 && !strings.Contains(r.Broken[0], tc.want[0]) {
+				t.Errorf("broken: %q, want %q", r.Broken, tc.want)
+			}
+			if r.Refused[tc.refusal] != 1 || (r.Unanswered == 1) != (tc.storedThen == 2) {
+				t.Errorf("refused %v, committed all the same %d", r.Refused, r.Unanswered)
+			}
+			if (verdict([]result{r}) == nil) != (len(tc.want) == 0) {
+				t.Errorf("verdict %v", verdict([]result{r}))
 			}
 		})
 	}
@@ -123,9 +177,32 @@ func TestParseOptions(t *testing.T) {
 	if err != nil || len(o.faults) != 2 || o.faults[0].name != "redis-flush" || o.seed == 0 {
 		t.Errorf("got %+v, error %v", o, err)
 	}
-	for _, args := range [][]string{{"--rows", "flood"}, {"stray"}, {"--rate", "0"}, {"--load", "1ms"}} {
+	for args, want := range map[string]int{
+		"":                                len(faults()),
+		"--self-check":                    0,
+		"--quick --self-check":            3,
+		"--quick --rows worker-kill":      1,
+		"--rows worker-kill --self-check": 1,
+	} {
+		o, err := parseOptions(strings.Fields(args))
+		if err != nil || len(o.faults) != want {
+			t.Errorf("%q: %d rows, error %v, want %d", args, len(o.faults), err, want)
+		}
+	}
+	for _, args := range [][]string{{"--rows", "flood"}, {"stray"}, {"--rate", "0"}, {"--load", "1ms"}, {"--random", "0s"}} {
 		if _, err := parseOptions(args); err == nil {
 			t.Errorf("%v: no error", args)
 		}
+	}
+}
+
+func TestFaults_haveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, f := range faults() {
+		if seen[f.name] || seen[f.title] || f.strike == nil || strings.Trim(f.name, "abcdefghijklmnopqrstuvwxyz-") != "" {
+			t.Errorf("fault %q, %q", f.name, f.title)
+		}
+		seen[f.name], seen[f.title] = true, true
 	}
 }

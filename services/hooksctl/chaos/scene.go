@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +17,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/chaos/proxy"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
@@ -23,27 +26,72 @@ const (
 	apis, workers  = 2, 3
 	tenants        = 4
 	hooksPerTenant = 3
-	// receiverPath takes its time, so that requests are in flight when a fault
-	// strikes.
-	receiverPath = "/slow/100"
-	// drainTimeout is how long the system has for what it owes after the load: a
-	// lease that a dead worker leaves behind ends after 15 s.
-	drainTimeout = 60 * time.Second
-	drainEvery   = 50 * time.Millisecond
+	// Receivers take their time, so that requests are in flight when a fault
+	// strikes, and one of each tenant's refuses some, so that retries wait, too.
+	slowPath, flakyPath = "/slow/100", "/flaky/100"
+	drainEvery          = 50 * time.Millisecond
 )
+
+// policy is patient enough for every fault, and quick to try again.
+func policy() webhook.Policy {
+	return webhook.Policy{MaxAttempts: webhook.MaxMaxAttempts, Timeout: 5 * time.Second, InitialBackoff: time.Second}
+}
 
 // scene is a running system with a load on it.
 type scene struct {
 	options
+	name          string
+	log           *slog.Logger
+	stage         *stage.Stage
 	system        *stage.System
 	servers       *devstack.Stack
 	receiver      *stage.Receiver
 	apis, workers []*stage.Service
 	random        *rand.Rand // the fault's; the load has one of its own
 
+	// What faults may set before the services start.
+	redis             *devstack.Redis // the one to be killed
+	wire              *proxy.Proxy
+	apiEnv, workerEnv []string
+	receiverAddr      string
+	ends              []func(context.Context) error
+
 	tenants []webhook.TenantID
 	hooks   map[webhook.TenantID][]webhook.WebhookID
 	clients map[webhook.TenantID][]*apiclient.Client // one for each api
+	journal journal
+
+	excused int                     // requests that may be made twice
+	down    map[*stage.Service]bool // killed and not to be started again
+}
+
+// newScene sets everything up and waits until it is ready; close must follow, on
+// error too.
+func newScene(ctx context.Context, p *play, f fault) (*scene, error) {
+	s := &scene{
+		options: p.options, name: f.name, log: p.log, stage: p.stage, servers: p.stage.Servers, receiver: p.receiver,
+		redis: p.stage.Servers.Redis, receiverAddr: p.receiver.Addr(), random: randomFor(p.seed, f.name),
+		hooks: map[webhook.TenantID][]webhook.WebhookID{}, clients: map[webhook.TenantID][]*apiclient.Client{},
+		down: map[*stage.Service]bool{},
+	}
+	redisURL := s.servers.RedisURL()
+	var err error
+	if f.redis != nil {
+		if redisURL, err = f.redis(ctx, s); err != nil {
+			return s, err
+		}
+	}
+	s.system, err = s.stage.NewSystemOn(ctx, strings.ReplaceAll(f.name, "-", "_")+"_row", redisURL)
+	if err != nil {
+		return s, err
+	}
+	s.atEnd(s.system.Close)
+	if f.prepare != nil {
+		if err := f.prepare(ctx, s); err != nil {
+			return s, err
+		}
+	}
+	return s, s.setUp(ctx)
 }
 
 // randomFor is the same for the same seed and name.
@@ -53,23 +101,30 @@ func randomFor(seed uint64, name string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, h.Sum64())) //nolint:gosec // to be repeated, not to be secret
 }
 
-// setUp starts everything and waits until it is ready.
+// atEnd has close do something; what was asked for last is done first.
+func (s *scene) atEnd(do func(context.Context) error) { s.ends = append(s.ends, do) }
+
+func (s *scene) close(ctx context.Context) error {
+	for _, clients := range s.clients {
+		for _, c := range clients {
+			c.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	var errs []error
+	for _, do := range slices.Backward(s.ends) {
+		errs = append(errs, do(ctx))
+	}
+	return errors.Join(errs...)
+}
+
 func (s *scene) setUp(ctx context.Context) error {
 	if err := s.receiver.Reset(ctx); err != nil {
 		return err
 	}
-	for i := range tenants {
-		tenant := webhook.TenantID("tenant-" + strconv.Itoa(i))
-		s.tenants = append(s.tenants, tenant)
-		for range hooksPerTenant {
-			id, err := s.system.CreateWebhook(ctx, stage.Hook{
-				Tenant: tenant, URL: s.receiver.URL(receiverPath), Pattern: "*", Policy: webhook.DefaultPolicy(),
-			})
-			if err != nil {
-				return err
-			}
-			s.hooks[tenant] = append(s.hooks[tenant], id)
-		}
+	if err := s.addWebhooks(ctx); err != nil {
+		return err
 	}
 	if err := s.addServices(); err != nil {
 		return err
@@ -78,7 +133,7 @@ func (s *scene) setUp(ctx context.Context) error {
 		return err
 	}
 	g, starting := errgroup.WithContext(ctx)
-	for _, service := range slices.Concat(s.apis, s.workers) {
+	for _, service := range s.services() {
 		g.Go(func() error { return service.Start(starting) })
 	}
 	if err := g.Wait(); err != nil {
@@ -86,6 +141,29 @@ func (s *scene) setUp(ctx context.Context) error {
 	}
 	return s.addClients()
 }
+
+func (s *scene) addWebhooks(ctx context.Context) error {
+	for i := range tenants {
+		tenant := webhook.TenantID("tenant-" + strconv.Itoa(i))
+		s.tenants = append(s.tenants, tenant)
+		for n := range hooksPerTenant {
+			path := slowPath
+			if n == 0 {
+				path = flakyPath
+			}
+			id, err := s.system.CreateWebhook(ctx, stage.Hook{
+				Tenant: tenant, URL: "http://" + s.receiverAddr + path, Pattern: "*", Policy: policy(),
+			})
+			if err != nil {
+				return err
+			}
+			s.hooks[tenant] = append(s.hooks[tenant], id)
+		}
+	}
+	return nil
+}
+
+func (s *scene) services() []*stage.Service { return slices.Concat(s.apis, s.workers) }
 
 // silenceRelay takes the relay's leadership away from the workers, if that is wanted.
 func (s *scene) silenceRelay(ctx context.Context) error {
@@ -101,14 +179,14 @@ func (s *scene) silenceRelay(ctx context.Context) error {
 
 func (s *scene) addServices() error {
 	for range apis {
-		api, err := s.system.API()
+		api, err := s.system.APIWith(s.apiEnv...)
 		if err != nil {
 			return err
 		}
 		s.apis = append(s.apis, api)
 	}
 	for range workers {
-		worker, err := s.system.Worker()
+		worker, err := s.system.WorkerWith(s.workerEnv...)
 		if err != nil {
 			return err
 		}
@@ -130,37 +208,52 @@ func (s *scene) addClients() error {
 	return nil
 }
 
-func (s *scene) close() {
-	for _, clients := range s.clients {
-		for _, c := range clients {
-			c.Close()
-		}
-	}
-}
-
-// play puts the load on, lets the fault strike in the middle, waits until nothing
-// is owed, and reckons.
+// play puts the load on, lets the fault strike, has refused clients ask again,
+// waits until nothing is owed, and reckons.
 func (s *scene) play(ctx context.Context, f fault) (result, error) {
-	ended := make(chan []mutation, 1)
-	go func() { ended <- s.dispatch(ctx, randomFor(s.seed, f.name+" load")) }() // waited for below
+	loading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	enough, answered := make(chan struct{}), make(chan struct{})
+	go func() { // waited for below
+		defer close(answered)
+		s.dispatch(loading, randomFor(s.seed, f.name+" load"), enough)
+	}()
 	err := wait(ctx, s.load*2/5)
 	struck := time.Now()
 	if err == nil {
 		err = f.strike(ctx, s)
 	}
 	lasted := time.Since(struck)
-	mutations := <-ended
+	if err == nil {
+		err = wait(ctx, s.load*3/5)
+	}
+	if err != nil {
+		cancel() // no answers are waited for any more
+	}
+	close(enough)
+	<-answered
 	if err != nil {
 		return result{}, fmt.Errorf("striking: %w", err)
 	}
-	draining, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	drained := s.system.AwaitDelivered(draining, drainEvery)
-	if ctx.Err() != nil {
-		return result{}, errors.Join(context.Cause(ctx), drained)
+	b := books{fault: f, struck: struck, lasted: lasted, hooks: s.hooks, excused: s.excused}
+	if b.before, err = s.events(ctx); err != nil {
+		return result{}, err
 	}
+	s.askAgain(ctx)
+	draining, stop := context.WithTimeout(ctx, s.patience)
+	defer stop()
 	// What is still owed then is counted as lost.
-	r, err := s.reckon(ctx, f, mutations, struck)
-	r.Lasted = lasted.Seconds()
-	return r, err
+	b.drained = s.system.AwaitDelivered(draining, drainEvery) == nil
+	if ctx.Err() != nil {
+		return result{}, context.Cause(ctx)
+	}
+	b.mutations = s.journal.all
+	if err := s.fill(ctx, &b); err != nil {
+		return result{}, err
+	}
+	return b.balance(), nil
+}
+
+func oneOf(random *rand.Rand, services []*stage.Service) *stage.Service {
+	return services[random.IntN(len(services))]
 }

@@ -22,9 +22,9 @@ func workspace(ctx context.Context) (string, error) {
 	return filepath.Dir(file), nil
 }
 
-// build compiles the services into dir, each under its own name.
-func build(ctx context.Context, root, dir string, services ...string) error {
-	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+// build compiles services, with flags that say where to.
+func build(ctx context.Context, root string, flags []string, services ...string) error {
+	args := append([]string{"build", "-buildvcs=false"}, flags...)
 	for _, name := range services {
 		args = append(args, "./services/"+name)
 	}

@@ -11,8 +11,12 @@ import (
 	"time"
 )
 
-// killGrace is how long a process may take to be gone after SIGKILL.
-const killGrace = 5 * time.Second
+const (
+	// killGrace is how long a process may take to be gone after SIGKILL.
+	killGrace = 5 * time.Second
+	// dumpGrace is how long a process may take to say where it hangs.
+	dumpGrace = time.Second
+)
 
 // process is a running child in a process group of its own.
 type process struct {
@@ -54,7 +58,8 @@ func (p *process) running() bool {
 	}
 }
 
-// stop asks the child to end and waits; when ctx ends first it kills and says so.
+// stop asks the child to end and waits; when ctx ends first it has the child say
+// in its log where it hangs, kills it, and returns an error.
 func (p *process) stop(ctx context.Context) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
@@ -63,7 +68,22 @@ func (p *process) stop(ctx context.Context) error {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("%s did not stop: %w", p.name, context.Cause(ctx)), p.kill())
+		err := fmt.Errorf("%s did not stop: %w", p.name, context.Cause(ctx))
+		err = errors.Join(err, p.signal(syscall.SIGQUIT))
+		p.awaitEnd(dumpGrace)
+		return errors.Join(err, p.kill())
+	}
+}
+
+// awaitEnd gives a child that was told to end a while to do so.
+func (p *process) awaitEnd(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
@@ -71,14 +91,10 @@ func (p *process) kill() error {
 	if err := p.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	timer := time.NewTimer(killGrace)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-		return nil
-	case <-timer.C:
+	if !p.awaitEnd(killGrace) {
 		return fmt.Errorf("%s outlived SIGKILL by %s", p.name, killGrace)
 	}
+	return nil
 }
 
 func (p *process) signal(sig syscall.Signal) error {

@@ -117,8 +117,12 @@ func (r *Receiver) Close() error {
 	return r.proc.kill()
 }
 
-// URL is where to send: /slow/<milliseconds> is slow, /hang does not answer, any
-// other path answers at once.
+// Addr is where the receiver listens.
+func (r *Receiver) Addr() string { return r.hooks }
+
+// URL is where to send: /slow/<milliseconds> is slow, /flaky/<milliseconds> is too
+// and refuses the first attempt of what Refuses names, /refuse answers 500, /hang not
+// at all, any other path at once.
 func (r *Receiver) URL(path string) string { return "http://" + r.hooks + path }
 
 // Reset forgets what came.

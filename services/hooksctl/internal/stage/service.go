@@ -25,17 +25,36 @@ const (
 type Service struct {
 	// Addr serves the probes, and the api's requests.
 	Addr string
+	// Log is the file with all that the process said since its first start.
+	Log string
 
-	name, path, log string
-	env             []string
+	name, path string
+	env        []string
 
 	mu   sync.Mutex
 	proc *process
 }
 
+// Name tells the service from the others of its system.
+func (s *Service) Name() string { return s.name }
+
+// PID is the process id of the last start, also when that process has ended.
+func (s *Service) PID() int {
+	if p := s.current(); p != nil {
+		return p.pid()
+	}
+	return 0
+}
+
+// Running tells whether the process of the last start has not ended.
+func (s *Service) Running() bool {
+	p := s.current()
+	return p != nil && p.running()
+}
+
 // Start starts the process and returns when it is ready.
 func (s *Service) Start(ctx context.Context) error {
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening log: %w", err)
 	}
@@ -53,7 +72,7 @@ func (s *Service) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := poll(ctx, readyEvery, s.ready); err != nil {
-		return errors.Join(fmt.Errorf("%s is not ready, see %s: %w", s.name, s.log, err), proc.kill())
+		return errors.Join(fmt.Errorf("%s is not ready, see %s: %w", s.name, s.Log, err), proc.kill())
 	}
 	return nil
 }

@@ -15,9 +15,11 @@ import (
 type Arrival struct {
 	// Delivery is the Crm-Delivery-Id header.
 	Delivery string `json:"d"`
+	// Attempt is the Crm-Attempt header.
+	Attempt int `json:"n"`
 	// Nanos is when the request's header had come, in nanoseconds since 1970.
 	Nanos int64 `json:"t"`
-	// Answered tells that an answer was written.
+	// Answered tells that a success was written.
 	Answered bool `json:"a"`
 }
 
@@ -25,16 +27,26 @@ type Arrival struct {
 func (a Arrival) At() time.Time { return time.Unix(0, a.Nanos) }
 
 // sink is a receiver that costs little: what is measured is the sender. It
-// reads what senders of HTTP/1.1 with a Content-Length write, and knows three paths:
-// /slow/<milliseconds> answers after a while, /hang never does, any other at once.
+// reads what senders of HTTP/1.1 with a Content-Length write, and knows five paths:
+// /slow/<milliseconds> answers after a while, /flaky/<milliseconds> too but refuses
+// the first attempt of some deliveries, /refuse answers 500, /hang never, any other
+// at once.
 type sink struct {
 	mu       sync.Mutex
 	arrivals []Arrival
 	sum      Tally
 }
 
-// answer is written to every good request.
-const answer = "HTTP/1.1 204 No Content\r\n\r\n"
+const (
+	answer  = "HTTP/1.1 204 No Content\r\n\r\n"
+	failure = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+	refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+)
+
+// Refuses tells whether a flaky path refuses the first attempt of a delivery.
+func Refuses(delivery string) bool {
+	return delivery != "" && delivery[len(delivery)-1]&3 == 0
+}
 
 func (s *sink) serve(l net.Listener) error {
 	for {
@@ -57,7 +69,7 @@ func (s *sink) converse(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		a := Arrival{Delivery: req.delivery, Nanos: time.Now().UnixNano()}
+		a := Arrival{Delivery: req.delivery, Attempt: req.attempt, Nanos: time.Now().UnixNano()}
 		if _, err := in.Discard(req.length); err != nil {
 			return
 		}
@@ -69,8 +81,15 @@ func (s *sink) converse(conn net.Conn) {
 		if req.wait > 0 {
 			<-time.After(req.wait)
 		}
-		_, err = io.WriteString(conn, answer)
-		a.Answered = err == nil
+		reply := answer
+		switch {
+		case req.refuse:
+			reply = failure
+		case req.flaky && req.attempt == 1 && Refuses(req.delivery):
+			reply = refusal
+		}
+		_, err = io.WriteString(conn, reply)
+		a.Answered = err == nil && reply == answer
 		s.note(a)
 		if err != nil {
 			return
@@ -92,8 +111,11 @@ func (s *sink) note(a Arrival) {
 // head is what matters of a request.
 type head struct {
 	delivery string
+	attempt  int
 	length   int
 	hang     bool
+	refuse   bool
+	flaky    bool
 	wait     time.Duration
 }
 
@@ -116,6 +138,8 @@ func readHead(in *bufio.Reader) (h head, err error) {
 			return head{}, errors.New("not a header line")
 		case bytes.EqualFold(name, []byte("Crm-Delivery-Id")):
 			h.delivery = string(bytes.TrimSpace(value))
+		case bytes.EqualFold(name, []byte("Crm-Attempt")):
+			h.attempt, _ = strconv.Atoi(string(bytes.TrimSpace(value)))
 		case bytes.EqualFold(name, []byte("Content-Length")):
 			if h.length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return head{}, err
@@ -129,7 +153,12 @@ func (h *head) behave(requestLine []byte) {
 	_, path, _ := bytes.Cut(requestLine, []byte(" "))
 	path, _, _ = bytes.Cut(path, []byte(" "))
 	h.hang = bytes.HasPrefix(path, []byte("/hang"))
-	if ms, found := bytes.CutPrefix(path, []byte("/slow/")); found {
+	h.refuse = bytes.HasPrefix(path, []byte("/refuse"))
+	ms, found := bytes.CutPrefix(path, []byte("/slow/"))
+	if !found {
+		ms, h.flaky = bytes.CutPrefix(path, []byte("/flaky/"))
+	}
+	if found || h.flaky {
 		n, _ := strconv.Atoi(string(ms))
 		h.wait = time.Duration(n) * time.Millisecond
 	}

@@ -22,7 +22,9 @@ import (
 type Config struct {
 	// Name is the folder under .run.
 	Name string
-	Log  *slog.Logger
+	// PostgresSettings are further settings, e.g. "max_connections": "50".
+	PostgresSettings map[string]string
+	Log              *slog.Logger
 }
 
 // Stage is what outlives a System: binaries, servers, keys.
@@ -30,6 +32,7 @@ type Stage struct {
 	Servers *devstack.Stack
 
 	log    *slog.Logger
+	root   string // of the tree that we are built from
 	dir    string // logs and binaries
 	keys   seal.Keyring
 	keyCSV string
@@ -42,7 +45,7 @@ func Open(ctx context.Context, c Config) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{log: c.Log, dir: filepath.Join(root, ".run", c.Name), secret: rand.Text() + rand.Text()}
+	s := &Stage{log: c.Log, root: root, dir: filepath.Join(root, ".run", c.Name), secret: rand.Text() + rand.Text()}
 	if err := os.MkdirAll(s.dir, 0o711); err != nil { //nolint:gosec // PostgreSQL's user passes through
 		return nil, fmt.Errorf("making folder: %w", err)
 	}
@@ -53,10 +56,12 @@ func Open(ctx context.Context, c Config) (*Stage, error) {
 		return nil, err
 	}
 	c.Log.InfoContext(ctx, "building the services")
-	if err := build(ctx, root, s.dir, "api", "worker"); err != nil {
+	if err := build(ctx, root, []string{"-o", s.dir + string(filepath.Separator)}, "api", "worker"); err != nil {
 		return nil, err
 	}
-	s.Servers, err = devstack.Start(ctx, devstack.Config{Dir: s.dir, Durable: true, Log: c.Log})
+	s.Servers, err = devstack.Start(ctx, devstack.Config{
+		Dir: s.dir, Durable: true, PostgresSettings: c.PostgresSettings, Log: c.Log,
+	})
 	return s, err
 }
 
@@ -73,8 +78,13 @@ func (s *Stage) Dir() string { return s.dir }
 
 // NewSystem gives the services an empty database and an empty Redis. One System
 // at a time: they share the Redis.
-func (s *Stage) NewSystem(ctx context.Context, name string) (_ *System, err error) {
-	y := &System{stage: s, name: name}
+func (s *Stage) NewSystem(ctx context.Context, name string) (*System, error) {
+	return s.NewSystemOn(ctx, name, s.Servers.RedisURL())
+}
+
+// NewSystemOn is NewSystem with a Redis of the caller's.
+func (s *Stage) NewSystemOn(ctx context.Context, name, redisURL string) (_ *System, err error) {
+	y := &System{stage: s, name: name, redisURL: redisURL}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, y.Close(ctx))
@@ -95,13 +105,10 @@ func (s *Stage) NewSystem(ctx context.Context, name string) (_ *System, err erro
 	if y.DB, err = postgres.Open(postgres.Config{URL: y.database}); err != nil {
 		return nil, err
 	}
-	if y.Redis, err = tasks.Connect(s.Servers.RedisURL()); err != nil {
+	if y.Redis, err = tasks.Connect(redisURL); err != nil {
 		return nil, err
 	}
-	if err := y.Redis.FlushAll(ctx).Err(); err != nil {
-		return nil, fmt.Errorf("emptying Redis: %w", err)
-	}
-	return y, nil
+	return y, y.EmptyRedis(ctx)
 }
 
 func (s *Stage) execPostgres(ctx context.Context, statement string) error {

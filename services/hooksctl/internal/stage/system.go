@@ -31,7 +31,29 @@ type System struct {
 	stage    *Stage
 	name     string
 	database string // URL
+	redisURL string
 	services []*Service
+}
+
+// DatabaseURL is what the services are given, as RedisURL is.
+func (y *System) DatabaseURL() string { return y.database }
+
+// RedisURL is what the services are given.
+func (y *System) RedisURL() string { return y.redisURL }
+
+// EmptyRedis is FLUSHALL, on each master of a cluster.
+func (y *System) EmptyRedis(ctx context.Context) error {
+	flush := func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }
+	var err error
+	if cluster, ok := y.Redis.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, flush)
+	} else {
+		err = y.Redis.FlushAll(ctx).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("emptying Redis: %w", err)
+	}
+	return nil
 }
 
 // Close ends the services and drops the database, also when ctx has ended.
@@ -52,14 +74,28 @@ func (y *System) Close(ctx context.Context) error {
 }
 
 // API adds an api; Start starts it.
-func (y *System) API() (*Service, error) {
-	return y.service("api", "HOOKS_API_ADDR", "HOOKS_JWT_SECRET="+y.stage.secret)
+func (y *System) API() (*Service, error) { return y.APIWith() }
+
+// APIWith is API with settings ("NAME=value") that go before the system's own.
+func (y *System) APIWith(more ...string) (*Service, error) {
+	return y.service("api", "api", "HOOKS_API_ADDR", append([]string{"HOOKS_JWT_SECRET=" + y.stage.secret}, more...))
 }
 
 // Worker adds a worker; Start starts it.
-func (y *System) Worker() (*Service, error) { return y.service("worker", "HOOKS_METRICS_ADDR") }
+func (y *System) Worker() (*Service, error) { return y.WorkerWith() }
 
-func (y *System) service(kind, addrVariable string, more ...string) (*Service, error) {
+// WorkerWith is Worker with settings ("NAME=value") that go before the system's own.
+func (y *System) WorkerWith(more ...string) (*Service, error) {
+	return y.service("worker", "worker", "HOOKS_METRICS_ADDR", more)
+}
+
+// SkewedWorker adds a worker whose clock is wrong; Stage.BuildSkewed must have
+// been called.
+func (y *System) SkewedWorker(skew time.Duration, more ...string) (*Service, error) {
+	return y.service("worker", skewedWorker, "HOOKS_METRICS_ADDR", append(more, skewVariable+"="+skewSeconds(skew)))
+}
+
+func (y *System) service(kind, program, addrVariable string, more []string) (*Service, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -70,12 +106,12 @@ func (y *System) service(kind, addrVariable string, more ...string) (*Service, e
 		return nil, fmt.Errorf("removing the log of an earlier run: %w", err)
 	}
 	s := &Service{
-		Addr: addr, name: name, path: filepath.Join(y.stage.dir, kind), log: log,
+		Addr: addr, Log: log, name: name, path: filepath.Join(y.stage.dir, program),
 		env: append([]string{
-			"DATABASE_URL=" + y.database, "REDIS_URL=" + y.stage.Servers.RedisURL(),
+			"DATABASE_URL=" + y.database, "REDIS_URL=" + y.redisURL,
 			"HOOKS_ENCRYPTION_KEYS=" + y.stage.keyCSV, "HOOKS_ALLOW_HTTP=true", "HOOKS_ALLOWED_NETWORKS=127.0.0.0/8",
 			addrVariable + "=" + addr,
-		}, more...),
+		}, more...), // of two settings of one name the later one counts
 	}
 	y.services = append(y.services, s)
 	return s, nil

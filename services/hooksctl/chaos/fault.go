@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	// away is how long what is killed stays away.
+	away = time.Second
+	// cut is how long a fault lasts that is ended by us: shorter than a lease (15 s),
+	// so that nobody's work goes to others meanwhile.
+	cut = 8 * time.Second
+	// usualWithin is how long the system may take to be as before, from a fault's
+	// end: a lease that a dead worker leaves behind ends after 15 s.
+	usualWithin = 20 * time.Second
+)
+
+// What mutations may be answered instead of success.
+const (
+	noAnswer    = "no answer" // the connection ended first
+	unavailable = "UNAVAILABLE"
+)
+
+// fault is a row: what is done to a running system.
+type fault struct {
+	name, title string
+	// redis starts another Redis than the usual one, if set, and returns its URL.
+	redis func(context.Context, *scene) (url string, err error)
+	// prepare changes the scene before the services start, if set.
+	prepare func(context.Context, *scene) error
+	// strike begins the fault and returns when it is over.
+	strike func(context.Context, *scene) error
+	// refusals are allowed; every other mutation must succeed.
+	refusals []string
+	// within replaces usualWithin.
+	within time.Duration
+}
+
+func (f fault) limit() time.Duration {
+	if f.within > 0 {
+		return f.within
+	}
+	return usualWithin
+}
+
+func faults() []fault {
+	var all []fault
+	for _, group := range [][]fault{
+		{{name: "none", title: "none", strike: func(context.Context, *scene) error { return nil }}},
+		workerFaults(), apiFaults(), redisFaults(), groupFaults(), postgresFaults(), networkFaults(), randomFaults(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// server is what services and servers have in common.
+type server interface {
+	Kill() error
+	Start(ctx context.Context) error
+}
+
+// bounce kills and starts again.
+func bounce(ctx context.Context, victim server) error {
+	if err := victim.Kill(); err != nil {
+		return err
+	}
+	if err := wait(ctx, away); err != nil {
+		return err
+	}
+	return victim.Start(ctx)
+}
+
+// during lets a fault last, and ends it however it went.
+func during(ctx context.Context, d time.Duration, begin func() error, end func(context.Context) error) error {
+	if err := begin(); err != nil {
+		return fmt.Errorf("beginning: %w", err)
+	}
+	err := wait(ctx, d)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if endErr := end(ending); endErr != nil {
+		return fmt.Errorf("ending: %w", endErr)
+	}
+	return err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+const (
+	longAway = 30 * time.Second
+	lockHeld = 10 * time.Second
+	// postgresConnections is the cap of the suite's server.
+	postgresConnections = "200"
+)
+
+func postgresFaults() []fault {
+	refusals := []string{unavailable}
+	return []fault{
+		{name: "postgres-kill", title: "PostgreSQL: kill -9, restart", refusals: refusals, strike: killPostgres},
+		{name: "postgres-abort", title: "PostgreSQL: immediate shutdown, restart", refusals: refusals, strike: abortPostgres},
+		{name: "postgres-away", title: "PostgreSQL: 30 s away", refusals: refusals, strike: longWithoutPostgres},
+		{name: "postgres-full", title: "PostgreSQL: connection cap reached for 8 s", refusals: refusals, strike: fillPostgres},
+		{name: "postgres-lock", title: "PostgreSQL: a lock on deliveries for 10 s", refusals: refusals, strike: lockPostgres},
+		{name: "postgres-readonly", title: "PostgreSQL: read-only for 8 s", refusals: refusals, strike: freezePostgres},
+	}
+}
+
+func killPostgres(ctx context.Context, s *scene) error { return bounce(ctx, s.servers.Postgres) }
+
+func abortPostgres(ctx context.Context, s *scene) error {
+	return during(ctx, away, func() error { return s.servers.Postgres.Abort(ctx) }, s.servers.Postgres.Start)
+}
+
+func longWithoutPostgres(ctx context.Context, s *scene) error {
+	return during(ctx, longAway, func() error { return s.servers.Postgres.Stop(ctx) }, s.servers.Postgres.Start)
+}
+
+// fillPostgres ends the services' sessions and takes their places, until there is
+// no place left for them.
+func fillPostgres(ctx context.Context, s *scene) error {
+	u, err := url.Parse(s.system.DatabaseURL())
+	if err != nil {
+		return errors.New("reading the database's URL")
+	}
+	u.RawQuery += "&application_name=crowd"
+	connector, err := pq.NewConnector(u.String())
+	if err != nil {
+		return fmt.Errorf("reading the database's URL: %w", err)
+	}
+	crowd := sql.OpenDB(connector)
+	defer crowd.Close()
+	return during(ctx, cut,
+		func() error { return takePlaces(ctx, crowd) },
+		func(context.Context) error { return crowd.Close() })
+}
+
+// takePlaces never gives one back; closing crowd does.
+func takePlaces(ctx context.Context, crowd *sql.DB) error {
+	const endOthers = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'crm-webhooks'`
+	control, err := crowd.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("taking the first place: %w", err)
+	}
+	for {
+		for err == nil {
+			_, err = crowd.Conn(ctx)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var others int
+		if err := control.QueryRowContext(ctx, endOthers).Scan(&others); err != nil {
+			return fmt.Errorf("ending sessions: %w", err)
+		}
+		if others == 0 {
+			return nil
+		}
+		err = nil
+	}
+}
+
+// lockPostgres does what a migration does that nobody should have written.
+func lockPostgres(ctx context.Context, s *scene) error {
+	tx, err := s.system.DB.BeginTxx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("beginning: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, statement := range []string{
+		`SET LOCAL idle_in_transaction_session_timeout = 0`, `SET LOCAL deadlock_timeout = '1min'`, // others give way
+		`LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("locking: %w", err)
+		}
+	}
+	return during(ctx, lockHeld, func() error { return nil }, func(context.Context) error { return tx.Rollback() })
+}
+
+// freezePostgres makes it what a primary is after it was demoted.
+func freezePostgres(ctx context.Context, s *scene) error {
+	set := func(ctx context.Context, statement string) error {
+		_, err := s.system.DB.ExecContext(ctx, statement)
+		if err == nil {
+			_, err = s.system.DB.ExecContext(ctx, `SELECT pg_reload_conf()`)
+		}
+		if err != nil {
+			return fmt.Errorf("setting PostgreSQL: %w", err)
+		}
+		return nil
+	}
+	return during(ctx, cut,
+		func() error { return set(ctx, `ALTER SYSTEM SET default_transaction_read_only = on`) },
+		func(ctx context.Context) error { return set(ctx, `ALTER SYSTEM RESET default_transaction_read_only`) })
+}

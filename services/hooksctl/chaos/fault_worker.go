@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
+)
+
+const (
+	// asleep is how long a frozen worker stands still: its leases have ended and
+	// its work was done by others when it wakes up.
+	asleep = 20 * time.Second
+	// stopTimeout is for a worker told to stop: its requests take up to 5 s.
+	stopTimeout = 20 * time.Second
+	// wrong is how far a clock is off.
+	wrong = 60 * time.Second
+)
+
+func workerFaults() []fault {
+	return []fault{
+		{name: "worker-kill", title: "one worker: kill -9", strike: killWorker},
+		{name: "workers-kill", title: "all workers: kill -9, restart", strike: killWorkers},
+		{name: "workers-roll", title: "all workers: SIGTERM and restart, one by one", strike: rollWorkers},
+		{name: "worker-freeze", title: "one worker: SIGSTOP for 20 s, past its leases, SIGCONT", strike: freezeWorker},
+		{
+			name: "worker-clock", title: "two workers: clocks 60 s ahead and 60 s behind",
+			prepare: func(ctx context.Context, s *scene) error { return s.stage.BuildSkewed(ctx) },
+			strike:  skewClocks,
+		},
+	}
+}
+
+func killWorker(ctx context.Context, s *scene) error {
+	victim, err := s.busiest(ctx)
+	if err != nil {
+		return err
+	}
+	s.down[victim] = true
+	return s.killWorking(ctx, victim)
+}
+
+func killWorkers(ctx context.Context, s *scene) error {
+	if err := s.killWorking(ctx, s.workers...); err != nil {
+		return err
+	}
+	if err := wait(ctx, away); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range s.workers {
+		g.Go(func() error { return w.Start(ctx) })
+	}
+	return g.Wait()
+}
+
+func rollWorkers(ctx context.Context, s *scene) error {
+	for _, w := range s.workers {
+		if err := errors.Join(stop(ctx, w), w.Start(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stop(ctx context.Context, service *stage.Service) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return service.Stop(ctx)
+}
+
+// freezeWorker: nobody can tell a frozen worker from a dead one, so what it had in
+// flight is sent again.
+func freezeWorker(ctx context.Context, s *scene) error {
+	victim, err := s.busiest(ctx)
+	if err != nil {
+		return err
+	}
+	return during(ctx, asleep,
+		func() error { return s.excuseInFlight(ctx, victim) },
+		func(context.Context) error { return victim.Thaw() })
+}
+
+func skewClocks(ctx context.Context, s *scene) error {
+	for i, skew := range []time.Duration{wrong, -wrong} {
+		skewed, err := s.system.SkewedWorker(skew, s.workerEnv...)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(stop(ctx, s.workers[i]), skewed.Start(ctx)); err != nil {
+			return err
+		}
+		s.workers[i] = skewed
+	}
+	return nil
+}
+
+// killWorking is kill -9 for workers, at a moment at which it is known what they
+// have in flight: they are stopped in their tracks first, and counted.
+func (s *scene) killWorking(ctx context.Context, victims ...*stage.Service) error {
+	if err := s.excuseInFlight(ctx, victims...); err != nil {
+		return err
+	}
+	for _, w := range victims {
+		if err := w.Kill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settling is how long a statement may take whose sender is frozen.
+const settling = 50 * time.Millisecond
+
+// excuseInFlight freezes workers, and lets as many requests be repeated as they
+// have in flight: the deliveries that they hold leases on.
+func (s *scene) excuseInFlight(ctx context.Context, workers ...*stage.Service) error {
+	for _, w := range workers {
+		if err := w.Freeze(); err != nil {
+			return err
+		}
+	}
+	if err := wait(ctx, settling); err != nil {
+		return err
+	}
+	for _, w := range workers {
+		n, err := s.leases(ctx, w)
+		if err != nil {
+			return err
+		}
+		s.excused += n
+	}
+	return nil
+}
+
+// busiest is the worker that has most in flight: the worst one to lose.
+func (s *scene) busiest(ctx context.Context) (*stage.Service, error) {
+	var most int
+	victim := oneOf(s.random, s.workers)
+	for _, w := range s.workers {
+		n, err := s.leases(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if n > most {
+			victim, most = w, n
+		}
+	}
+	return victim, nil
+}
+
+// leases counts what a worker holds; a holder's name is host-pid-random/number.
+func (s *scene) leases(ctx context.Context, w *stage.Service) (n int, err error) {
+	const held = `SELECT count(*) FROM pending_deliveries WHERE lease_holder LIKE '%-' || $1 || '-______/%'`
+	if err := s.system.DB.GetContext(ctx, &n, held, strconv.Itoa(w.PID())); err != nil {
+		return 0, fmt.Errorf("counting leases: %w", err)
+	}
+	return n, nil
+}

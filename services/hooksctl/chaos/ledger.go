@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+)
+
+// storedEvent is an event that PostgreSQL holds.
+type storedEvent struct {
+	id     webhook.EventID
+	tenant webhook.TenantID
+	tag    string // its mutation's
+}
+
+// ledger is what PostgreSQL holds when all is over.
+type ledger struct {
+	events    []storedEvent
+	succeeded map[webhook.DeliveryID]time.Time // when that was recorded
+}
+
+// fill adds to the books what is known when all is over.
+func (s *scene) fill(ctx context.Context, b *books) error {
+	var err error
+	if b.stored.events, err = s.events(ctx); err != nil {
+		return err
+	}
+	if b.stored.succeeded, err = s.successes(ctx); err != nil {
+		return err
+	}
+	if b.arrived, err = s.receiver.Arrivals(ctx); err != nil {
+		return err
+	}
+	for _, service := range s.services() {
+		if !service.Running() && !s.down[service] {
+			b.odd = append(b.odd, service.Name()+" ended by itself")
+		}
+	}
+	if b.drained {
+		if err := s.audit(ctx, b); err != nil {
+			return err
+		}
+	}
+	return s.readLogs(b)
+}
+
+func (s *scene) events(ctx context.Context) ([]storedEvent, error) {
+	var rows []struct {
+		ID     string `db:"id"`
+		Tenant string `db:"tenant_id"`
+		Object string `db:"object"`
+	}
+	err := s.system.DB.SelectContext(ctx, &rows, `SELECT id, tenant_id, body::json -> 'data' ->> 'objectId' AS object FROM events`)
+	if err != nil {
+		return nil, fmt.Errorf("listing events: %w", err)
+	}
+	events := make([]storedEvent, len(rows))
+	for i, row := range rows {
+		id, err := webhook.EventIDFromUUID(row.ID)
+		if err != nil {
+			return nil, err
+		}
+		tag, _, _ := strings.Cut(row.Object, "/")
+		events[i] = storedEvent{id: id, tenant: webhook.TenantID(row.Tenant), tag: tag}
+	}
+	return events, nil
+}
+
+func (s *scene) successes(ctx context.Context) (map[webhook.DeliveryID]time.Time, error) {
+	var rows []struct {
+		ID string    `db:"id"`
+		At time.Time `db:"completed_at"`
+	}
+	if err := s.system.DB.SelectContext(ctx, &rows, `SELECT id, completed_at FROM deliveries WHERE status = 'success'`); err != nil {
+		return nil, fmt.Errorf("listing deliveries: %w", err)
+	}
+	succeeded := make(map[webhook.DeliveryID]time.Time, len(rows))
+	for _, row := range rows {
+		id, err := webhook.DeliveryIDFromUUID(row.ID)
+		if err != nil {
+			return nil, err
+		}
+		succeeded[id] = row.At
+	}
+	return succeeded, nil
+}
+
+// audit looks for rows that contradict each other when nothing is owed.
+func (s *scene) audit(ctx context.Context, b *books) error {
+	for oddity, query := range map[string]string{
+		"lanes that count what is not there": `SELECT count(*) FROM lanes WHERE admitted <> 0 OR queued <> 0`,
+		"deliveries with gaps in their attempts": `
+SELECT count(*) FROM deliveries d LEFT JOIN (SELECT delivery_id, count(*) AS n, max(number) AS last FROM attempts GROUP BY 1) a ON a.delivery_id = d.id
+WHERE d.attempt_count <> coalesce(a.n, 0) OR d.attempt_count <> coalesce(a.last, 0)`,
+	} {
+		var n int
+		if err := s.system.DB.GetContext(ctx, &n, query); err != nil {
+			return fmt.Errorf("looking for %s: %w", oddity, err)
+		}
+		if n > 0 {
+			b.odd = append(b.odd, fmt.Sprintf("%d %s", n, oddity))
+		}
+	}
+	return nil
+}
+
+// readLogs looks for what services say only about faults of their own.
+func (s *scene) readLogs(b *books) error {
+	for _, service := range s.services() {
+		text, err := os.ReadFile(service.Log)
+		if err != nil {
+			return fmt.Errorf("reading a log: %w", err)
+		}
+		for _, sign := range []string{"panic: ", "fatal error: ", `"msg":"panic`, "lanes had wrong counts"} {
+			if strings.Contains(string(text), sign) {
+				b.odd = append(b.odd, fmt.Sprintf("%s says %q", service.Name(), sign))
+			}
+		}
+	}
+	return nil
+}
