@@ -19,6 +19,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/migrate"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/mint"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/probe"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/rekey"
 )
 
 type commands struct {
@@ -27,6 +28,7 @@ type commands struct {
 	Listen   listen.Command   `cmd:"" help:"Receive webhooks here: verify each, print it, fail on demand."`
 	Token    mint.Command     `cmd:"" help:"Make a bearer token from HOOKS_JWT_SECRET."`
 	Migrate  migrate.Command  `cmd:"" help:"Bring the database's schema up to date."`
+	Rekey    rekey.Command    `cmd:"" help:"Seal stored secrets anew with the first encryption key, before a former one is dropped."`
 	Doctor   doctor.Command   `cmd:"" help:"Say what is wrong with an installation, and what to do about it."`
 	Probe    probe.Command    `cmd:"" help:"Ask a URL for a sign of life; for health checks in containers."`
 	Version  version          `cmd:"" help:"Print the version."`

@@ -28,7 +28,7 @@ func TestRun_help(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
 	for name, args := range map[string][]string{
 		"hooksctl": nil, "dev": {"dev"}, "dispatch": {"dispatch"}, "listen": {"listen"}, "token": {"token"},
-		"migrate": {"migrate"}, "migrate-up": {"migrate", "up"}, "doctor": {"doctor"}, "probe": {"probe"},
+		"migrate": {"migrate"}, "migrate-up": {"migrate", "up"}, "doctor": {"doctor"}, "rekey": {"rekey"}, "probe": {"probe"},
 	} {
 		got, err := runCLI(t, append(args, "--help")...)
 		if err != nil {

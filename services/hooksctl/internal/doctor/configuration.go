@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
+	"github.com/crm-webhooks/crm-webhooks/pkg/seal"
 )
 
 // configuration reads each service's settings as the service would.
@@ -71,12 +72,7 @@ func adviceFor(fault string) string {
 
 // relaxed points out what is for development only.
 func relaxed(environ []string) []finding {
-	listed := map[string]bool{}
-	for _, v := range env.Variables() {
-		listed[v.Name] = true
-	}
-	unlisted := func(line string) bool { name, _, _ := strings.Cut(line, "="); return !listed[name] }
-	config, err := env.Load[struct{ env.Destinations }](slices.DeleteFunc(slices.Clone(environ), unlisted))
+	config, err := env.Load[struct{ env.Destinations }](listed(environ))
 	if err != nil {
 		return nil // reported above, where a service reads it
 	}
@@ -91,4 +87,23 @@ func relaxed(environ []string) []finding {
 		return nil
 	}
 	return []finding{{warn, strings.Join(what, "; "), "fine for development; unset in production"}}
+}
+
+// encryptionKeys are the configured ones, none where they are missing or wrong.
+func encryptionKeys(environ []string) seal.Keyring {
+	config, err := env.Load[struct{ env.Encryption }](listed(environ))
+	if err != nil {
+		return seal.Keyring{} // reported where a service reads it
+	}
+	return config.Keys.Keyring
+}
+
+// listed leaves out what is no setting, which is reported elsewhere.
+func listed(environ []string) []string {
+	known := map[string]bool{}
+	for _, v := range env.Variables() {
+		known[v.Name] = true
+	}
+	unlisted := func(line string) bool { name, _, _ := strings.Cut(line, "="); return !known[name] }
+	return slices.DeleteFunc(slices.Clone(environ), unlisted)
 }

@@ -20,7 +20,7 @@ type Command struct {
 // Help is shown by --help.
 func (Command) Help() string {
 	return `Checks the settings of each service, PostgreSQL (version, clock, migrations, partitions, unfinished deliveries, a living
-worker) and Redis (version, eviction, persistence, memory, clock, queues). Each line is ok, warn or FAIL, and says what to do.
+worker, encryption keys in use) and Redis (version, eviction, persistence, memory, clock, queues). Each line is ok, warn or FAIL, and says what to do.
 The exit code is 1 when any line is FAIL.
 
 Examples:
@@ -54,7 +54,7 @@ func (cmd *Command) Run(ctx context.Context, c *console.Console) error {
 	report := &report{out: c}
 	report.add(configuration(c.Environ, cmd.Service)...)
 	if url := c.Getenv("DATABASE_URL"); url != "" {
-		report.add(checkPostgres(ctx, url, cmd.Timeout)...)
+		report.add(checkPostgres(ctx, url, encryptionKeys(c.Environ), cmd.Timeout)...)
 	}
 	if url := c.Getenv("REDIS_URL"); url != "" {
 		report.add(checkRedis(ctx, url, cmd.Timeout)...)

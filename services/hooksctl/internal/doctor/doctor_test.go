@@ -71,7 +71,7 @@ func TestDoctor_healthy(t *testing.T) {
 	wantLines(t, report,
 		"ok    settings of the api\n", "ok    settings of the worker\n", "ok    settings of the monitor\n",
 		"ok    PostgreSQL 1", "ok    clock of PostgreSQL", "ok    schema is up to date", "ok    a worker is alive",
-		"ok    unfinished deliveries: 0 rung", "ok    partitions are there for 3 days ahead",
+		"ok    unfinished deliveries: 0 rung", "ok    encryption key 66687aad is all that is needed", "ok    partitions are there for 3 days ahead",
 		"ok    Redis ", "ok    Redis evicts nothing", "ok    clock of Redis", "ok    queues: 0 pending")
 	if strings.Contains(report, "FAIL") {
 		t.Errorf("report:\n%s", report)

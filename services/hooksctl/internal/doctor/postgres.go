@@ -8,6 +8,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres"
+	"github.com/crm-webhooks/crm-webhooks/pkg/seal"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 	roomForConnections = 0.8
 )
 
-func checkPostgres(ctx context.Context, url string, timeout time.Duration) []finding {
+func checkPostgres(ctx context.Context, url string, keys seal.Keyring, timeout time.Duration) []finding {
 	db, err := postgres.Open(postgres.Config{URL: url, MaxConns: 1})
 	if err != nil {
 		return []finding{{fail, err.Error(), "correct DATABASE_URL"}}
@@ -48,7 +49,8 @@ func checkPostgres(ctx context.Context, url string, timeout time.Duration) []fin
 	if pending > 0 {
 		return append(findings, finding{fail, fmt.Sprintf("%d migrations are pending", pending), "run hooksctl migrate up"})
 	}
-	return append(append(findings, good("schema is up to date")), work(ctx, db)...)
+	findings = append(append(findings, good("schema is up to date")), work(ctx, db)...)
+	return append(findings, seals(ctx, db, keys)...)
 }
 
 func aboutServer(s postgres.ServerFacts) []finding {
