@@ -53,7 +53,7 @@ const lockLiveLanes = `SELECT webhook_id FROM lanes WHERE webhook_id = ANY ($1::
 const admitFirst = `
 WITH first AS MATERIALIZED (
 	SELECT c.place, d.id, d.webhook_id, d.tenant_id, d.event_id, d.event_type, d.max_attempts,
-		l.open AND row_number() OVER (PARTITION BY d.webhook_id ORDER BY c.place) <= $4 - l.admitted AS admitted
+		l.open AND ` + notQuiet + ` AND row_number() OVER (PARTITION BY d.webhook_id ORDER BY c.place) <= $4 - l.admitted AS admitted
 	FROM unnest($3::uuid[]) WITH ORDINALITY AS c (id, place)
 	JOIN deliveries d ON d.id = c.id
 	JOIN lanes l ON l.webhook_id = d.webhook_id

@@ -37,8 +37,9 @@ func InspectServer(ctx context.Context, db *sqlx.DB) (ServerFacts, error) {
 
 // WorkFacts is how the work stands, over all tenants.
 type WorkFacts struct {
-	// Held waits for a webhook that is not active, Waiting for its time, Parked for
-	// room in its webhook's window, Rung for a worker; Leased is being sent.
+	// Held waits for a webhook that is not active, Waiting for its time or its
+	// webhook's (Retry-After), Parked for room in its webhook's window, Rung for a
+	// worker; Leased is being sent.
 	Held    int64 `db:"held"`
 	Waiting int64 `db:"waiting"`
 	Parked  int64 `db:"parked"`
@@ -58,13 +59,16 @@ type WorkFacts struct {
 const (
 	selectPendingStates = `
 SELECT count(*) FILTER (WHERE NOT p.admitted AND NOT l.open) AS held,
-	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at > now()) AS waiting,
-	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at <= now()) AS parked,
-	count(*) FILTER (WHERE p.admitted AND coalesce(p.lease_until <= now(), true)) AS rung,
+	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at > now()) + count(*) FILTER (WHERE quiet) AS waiting,
+	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at <= now() AND NOT quiet) AS parked,
+	count(*) FILTER (WHERE p.admitted AND coalesce(p.lease_until <= now(), true) AND NOT quiet) AS rung,
 	count(*) FILTER (WHERE p.admitted AND p.lease_until > now()) AS leased,
 	coalesce(extract(epoch FROM max(now() - p.due_at)
-		FILTER (WHERE p.admitted AND p.due_at <= now() AND coalesce(p.lease_until <= now(), true))), 0) AS oldest_rung
-FROM pending_deliveries p JOIN lanes l ON l.webhook_id = p.webhook_id`
+		FILTER (WHERE p.admitted AND p.due_at <= now() AND coalesce(p.lease_until <= now(), true) AND NOT quiet)), 0) AS oldest_rung
+FROM pending_deliveries p JOIN lanes l ON l.webhook_id = p.webhook_id, LATERAL (
+	-- Due, and nobody may come for it now: it waits for its lane.
+	SELECT l.open AND p.kind = 'event' AND coalesce(l.quiet_until > now(), false) AND p.due_at <= now()
+		AND coalesce(p.lease_until <= now(), true) AS quiet) q`
 
 	selectLeader = `
 SELECT coalesce(string_agg(coalesce(host(a.client_addr), 'a local socket') || ' (pid ' || a.pid || ')', ', '), '')

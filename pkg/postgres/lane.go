@@ -40,6 +40,15 @@ UPDATE lanes l SET open = false, deleted = l.deleted OR $2,
 WHERE l.webhook_id = ANY ($1::uuid[])`
 )
 
+const (
+	// notQuiet is what admission asks of a lane l beside room.
+	notQuiet = `(l.quiet_until > now()) IS NOT TRUE`
+	// mayBeSent is what a claim asks of an admitted row of pending_deliveries: its
+	// lane may have become quiet since.
+	mayBeSent = `(kind = 'test' OR NOT EXISTS (
+	SELECT FROM lanes l WHERE l.webhook_id = pending_deliveries.webhook_id AND l.quiet_until > now()))`
+)
+
 // closeLanesTx holds the deliveries of webhooks from now on: paused, disabled
 // or deleted. The caller has locked the webhooks' rows.
 func closeLanesTx(ctx context.Context, tx *sqlx.Tx, hooks []string, deleted bool) error {

@@ -13,9 +13,9 @@ import (
 )
 
 // admitNext is the end of every statement that frees or finds slots. Before it
-// must come `lane`: locked lanes with the number of slots to fill (room) and
-// whether rows were queued that this statement's snapshot misses (stale), and
-// `freed`: per webhook the slots given back and the rows queued again.
+// must come `lane`: locked lanes with their new state, the number of slots to
+// fill (room) and whether rows were queued that this statement's snapshot misses
+// (stale), and `freed`: per webhook the slots given back and the rows queued again.
 // Parameters: $1 how many to lease at once, $2 to whom.
 const admitNext = `
 , chosen AS MATERIALIZED (
@@ -40,7 +40,8 @@ const admitNext = `
 ), counted AS (
 	UPDATE lanes SET
 		admitted = lanes.admitted - coalesce(f.freed, 0) + coalesce(a.n, 0),
-		queued = lanes.queued + coalesce(f.queued, 0) - coalesce(a.n, 0)
+		queued = lanes.queued + coalesce(f.queued, 0) - coalesce(a.n, 0),
+		quiet_until = l.quiet_until
 	FROM lane l
 	LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 	LEFT JOIN (SELECT webhook_id, count(*) AS n FROM p GROUP BY webhook_id) a ON a.webhook_id = l.webhook_id
@@ -59,15 +60,17 @@ const lockLanes = `
 snapshot AS (
 	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
 ), locked AS MATERIALIZED (
-	SELECT webhook_id, open, admitted, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
+	SELECT webhook_id, open, admitted, queued, quiet_until FROM lanes
+	WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 
 const admitDue = `
 WITH ` + lockLanes + `, freed AS (
 	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
 ), lane AS MATERIALIZED (
-	SELECT l.webhook_id, CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
-		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AS stale
+	SELECT l.webhook_id, l.quiet_until,
+		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
+		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
 
@@ -79,9 +82,9 @@ WITH ` + lockLanes + `, freed AS (
 const recordOutcomes = `
 WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	SELECT * FROM unnest($5::uuid[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::text[],
-		$11::timestamptz[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
+		$11::timestamptz[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::float8[])
 		AS o (id, number, holder, status, delay, reason, started_at, duration_ms, response_status, error_class, error,
-			request_headers, response_headers, response_body)
+			request_headers, response_headers, response_body, quiet_for)
 	WHERE (SELECT count(*) FROM locked) >= 0
 ), gone AS (
 	DELETE FROM pending_deliveries p USING outcome o
@@ -109,12 +112,17 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	FROM settled s
 	WHERE d.id = s.id AND d.webhook_id = s.webhook_id -- by whichever index: statistics of empty partitions mislead
 ), freed AS (
-	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued FROM settled WHERE kind = 'event' GROUP BY webhook_id
+	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued,
+		now() + nullif(max(quiet_for), 0) * interval '1 second' AS quiet_until
+	FROM settled WHERE kind = 'event' GROUP BY webhook_id
+), settled_lane AS (
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, greatest(l.quiet_until, f.quiet_until) AS quiet_until
+	FROM locked l LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 ), lane AS MATERIALIZED (
-	SELECT l.webhook_id,
-		CASE WHEN l.open AND l.queued > 0 THEN greatest($4 - l.admitted + coalesce(f.freed, 0), 0) ELSE 0 END AS room,
-		l.open AND l.queued <> s.queued AND l.queued > 0 AS stale
-	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id LEFT JOIN freed f ON f.webhook_id = l.webhook_id
+	SELECT l.webhook_id, l.quiet_until,
+		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
+		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
+	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext + `
 UNION ALL
 SELECT 'lost', id, ` + noUUID + `, '', ` + noUUID + `, '', '', 0, 0, 0, '', '', ''
@@ -194,7 +202,7 @@ func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) 
 	ids, numbers, holders, statuses := make([]string, n), make([]int, n), make([]string, n), make([]string, n)
 	delays, reasons, starts, durations := make([]float64, n), make([]string, n), make([]string, n), make([]int, n)
 	codes, classes, texts := make([]int, n), make([]string, n), make([]string, n)
-	asked, answered, bodies := make([]string, n), make([]string, n), make([]string, n)
+	asked, answered, bodies, quiets := make([]string, n), make([]string, n), make([]string, n), make([]float64, n)
 	hooks := map[string]bool{}
 	for i, o := range sorted {
 		a := o.Attempt
@@ -209,7 +217,7 @@ func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) 
 		if answered[i], err = fieldsJSON(a.ResponseHeaders); err != nil {
 			return nil, err
 		}
-		bodies[i] = a.ResponseBody
+		bodies[i], quiets[i] = a.ResponseBody, o.Next.QuietFor.Seconds()
 		hooks[o.Claim.Webhook.UUID()] = true
 	}
 	webhooks := make([]string, 0, len(hooks))
@@ -220,7 +228,7 @@ func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) 
 		lease, holder, pq.Array(webhooks), s.window,
 		pq.Array(ids), pq.Array(numbers), pq.Array(holders), pq.Array(statuses), pq.Array(delays), pq.Array(reasons),
 		pq.Array(starts), pq.Array(durations), pq.Array(codes), pq.Array(classes), pq.Array(texts),
-		pq.Array(asked), pq.Array(answered), pq.Array(bodies),
+		pq.Array(asked), pq.Array(answered), pq.Array(bodies), pq.Array(quiets),
 	}, nil
 }
 

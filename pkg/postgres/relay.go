@@ -17,12 +17,13 @@ func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db} }
 
 // ringUnclaimed lists admitted deliveries that no live lease holds and that
 // nobody claimed within a grace that doubles with each ring, up to 32 times.
-// An ended lease counts from its end.
+// An ended lease counts from its end. Nobody may come for those of a quiet lane;
+// when it is so no more, their bells are long gone.
 const ringUnclaimed = `
 UPDATE pending_deliveries SET rung_at = now(), rings = least(rings + 1, 1000)
 WHERE delivery_id IN (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE admitted AND (lease_until IS NULL OR lease_until < now())
+	WHERE admitted AND (lease_until IS NULL OR lease_until < now()) AND ` + mayBeSent + `
 		AND greatest(rung_at, lease_until) < now() - CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second'
 	ORDER BY rung_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
@@ -60,12 +61,14 @@ func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, patiently bo
 
 // lanesWithRoom lists open lanes with free slots and a delivery that has been
 // due for the grace time: its timer in Redis, or the worker that would have
-// gone on with it, is gone.
+// gone on with it, is gone. Nobody else looks at what a quiet lane held back, so
+// there is no grace soon after.
 const lanesWithRoom = `
 SELECT l.webhook_id FROM lanes l
-WHERE l.open AND l.queued > 0 AND l.admitted < $1 AND EXISTS (
+WHERE l.open AND l.queued > 0 AND l.admitted < $1 AND ` + notQuiet + ` AND EXISTS (
 	SELECT FROM pending_deliveries p
-	WHERE p.webhook_id = l.webhook_id AND NOT p.admitted AND p.due_at <= now() - $2 * interval '1 second')
+	WHERE p.webhook_id = l.webhook_id AND NOT p.admitted
+		AND p.due_at <= now() - CASE WHEN l.quiet_until > now() - interval '1 minute' THEN 0 ELSE $2 END * interval '1 second')
 LIMIT $3`
 
 // WithRoom returns at most limit webhooks to call Work.Admit for.

@@ -45,14 +45,14 @@ const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.ev
 // LeaseMargin.
 const leaseMillis = `(w.timeout_ms + 10000)`
 
-// claimDeliveries leases those of the given deliveries that are admitted and
-// that no live lease holds. Two claims of one delivery are harmless: the loser
+// claimDeliveries leases those of the given deliveries that are admitted, that
+// no live lease holds, and whose lane is not quiet. Two claims of one delivery are harmless: the loser
 // waits for the row, looks again and finds the winner's lease. Rows are locked
 // in the order of their ids, as whoever closes lanes does it.
 const claimDeliveries = `
 WITH free AS MATERIALIZED (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE delivery_id = ANY ($1::uuid[]) AND admitted AND (lease_until IS NULL OR lease_until < now())
+	WHERE delivery_id = ANY ($1::uuid[]) AND admitted AND (lease_until IS NULL OR lease_until < now()) AND ` + mayBeSent + `
 	ORDER BY delivery_id FOR UPDATE
 ), p AS (
 	UPDATE pending_deliveries p
@@ -65,7 +65,8 @@ SELECT ` + claimColumns + `
 FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id`
 
 // Claim leases deliveries to holder, which must be unique to this call (I3).
-// Those that are finished, not admitted or leased by another are left out.
+// Those that are finished, not admitted, leased by another, or of a quiet lane
+// are left out.
 func (s *Work) Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error) {
 	at := s.now()
 	var rows []claimRow

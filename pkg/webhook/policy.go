@@ -20,6 +20,9 @@ type Next struct {
 	Delay  time.Duration  // when Retrying: from the end of the attempt
 	// DisableWebhook is set by 410: the receiver wants no more.
 	DisableWebhook bool
+	// QuietFor is how long, from the end of the attempt, the receiver wants no
+	// request at all: a Retry-After is about the webhook, not about one delivery.
+	QuietFor time.Duration
 }
 
 // Decide is the retry policy, the only place that knows it: given how an attempt
@@ -28,6 +31,12 @@ type Next struct {
 // jitter is uniform in [0,1) and spreads the delay over the upper half of the
 // backoff interval.
 func Decide(p Policy, a Attempt, lastAttempt int, jitter float64) Next {
+	next := p.decide(a, lastAttempt, jitter)
+	next.QuietFor = quietFor(a)
+	return next
+}
+
+func (p Policy) decide(a Attempt, lastAttempt int, jitter float64) Next {
 	switch {
 	case a.OK():
 		return Next{Status: Succeeded}
@@ -50,11 +59,15 @@ func SuccessStatus(code int) bool { return code >= 200 && code <= 299 }
 // although its attempts go on counting.
 func (p Policy) delay(a Attempt, lastAttempt int, jitter float64) time.Duration {
 	n := min(a.Number, max(1, a.Number-(lastAttempt-p.MaxAttempts)))
-	d := Backoff(p.InitialBackoff, n, jitter)
+	return max(Backoff(p.InitialBackoff, n, jitter), quietFor(a))
+}
+
+// quietFor is the Retry-After of an answer that may ask for one.
+func quietFor(a Attempt) time.Duration {
 	if a.ResponseStatus != statusTooManyRequests && a.ResponseStatus != statusServiceUnavailable {
-		return d
+		return 0
 	}
-	return max(d, min(a.RetryAfter, MaxRetryAfter))
+	return max(0, min(a.RetryAfter, MaxRetryAfter))
 }
 
 // Backoff is the wait after attempt n (n >= 1): initial * 2^(n-1), capped at

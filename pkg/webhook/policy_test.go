@@ -90,21 +90,27 @@ func TestDecide_retryAfter(t *testing.T) {
 		status int
 		after  time.Duration
 		want   time.Duration
+		quiet  time.Duration
 	}{
-		"none":                  {429, 0, 5 * time.Second},
-		"negative":              {429, -time.Hour, 5 * time.Second},
-		"sooner than backoff":   {429, time.Second, 5 * time.Second},
-		"later than backoff":    {429, time.Minute, time.Minute},
-		"503, too":              {503, time.Minute, time.Minute},
-		"at most a day":         {503, 400 * 24 * time.Hour, 24 * time.Hour},
-		"500 is not asked":      {500, time.Minute, 5 * time.Second},
-		"a redirect is neither": {302, time.Minute, 5 * time.Second},
+		"none":                  {429, 0, 5 * time.Second, 0},
+		"negative":              {429, -time.Hour, 5 * time.Second, 0},
+		"sooner than backoff":   {429, time.Second, 5 * time.Second, time.Second},
+		"later than backoff":    {429, time.Minute, time.Minute, time.Minute},
+		"503, too":              {503, time.Minute, time.Minute, time.Minute},
+		"at most a day":         {503, 400 * 24 * time.Hour, 24 * time.Hour, 24 * time.Hour},
+		"500 is not asked":      {500, time.Minute, 5 * time.Second, 0},
+		"a redirect is neither": {302, time.Minute, 5 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := webhook.Attempt{Number: 1, ErrorClass: webhook.ClassStatus, ResponseStatus: tc.status, RetryAfter: tc.after}
 			if got := webhook.Decide(policy, a, 3, 0).Delay; got != tc.want {
 				t.Errorf("delay = %s, want %s", got, tc.want)
+			}
+			for _, last := range []int{1, 3} { // a delivery that failed for good has an ear for it, too
+				if got := webhook.Decide(policy, a, last, 0).QuietFor; got != tc.quiet {
+					t.Errorf("quiet for %s, want %s", got, tc.quiet)
+				}
 			}
 		})
 	}

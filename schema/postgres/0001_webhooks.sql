@@ -53,8 +53,12 @@ CREATE TABLE lanes (
     deleted    boolean NOT NULL DEFAULT false,
     admitted   integer NOT NULL DEFAULT 0,      -- pending event deliveries that hold a slot
     queued     bigint  NOT NULL DEFAULT 0,      -- pending event deliveries that do not
+    -- The receiver wants no requests until then (Retry-After).
+    quiet_until timestamptz,
     CHECK (NOT (open AND deleted))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+-- Every claim asks whether its lane is quiet: of an index that is nearly empty.
+CREATE INDEX lanes_quiet ON lanes (webhook_id) WHERE quiet_until IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     tenant_id  text        NOT NULL,

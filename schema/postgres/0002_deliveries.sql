@@ -88,7 +88,7 @@ CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 --   held    = not admitted, lane closed
 --   waiting = not admitted, due later
 --   parked  = not admitted, due
---   rung    = admitted, no live lease
+--   rung    = admitted, no live lease; not to be claimed while its lane is quiet
 --   leased  = admitted, lease_until in the future: some worker is sending it
 CREATE TABLE pending_deliveries (
     delivery_id  uuid        NOT NULL PRIMARY KEY,
