@@ -53,11 +53,18 @@ func bench(ctx context.Context, args []string, out io.Writer) (err error) {
 	return s.publish(out)
 }
 
+// rowNames are the rows that run unless others are asked for; fairRowNames take
+// minutes, and run when they are.
 func rowNames() []string { return []string{"throughput", "latency", "accept", "memory"} }
 
+func fairRowNames() []string { return []string{"starved", "burst", "shares"} }
+
 func (s *suite) measure(ctx context.Context) error {
-	for i, row := range []func(context.Context) error{s.throughput, s.latency, s.accept, s.memory} {
-		if !slices.Contains(s.rows, rowNames()[i]) {
+	names := append(rowNames(), fairRowNames()...)
+	for i, row := range []func(context.Context) error{
+		s.throughput, s.latency, s.accept, s.memory, s.starved, s.burst, s.shares,
+	} {
+		if !slices.Contains(s.rows, names[i]) {
 			continue
 		}
 		if err := row(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
 
@@ -63,17 +64,11 @@ func (s *suite) dispatchSlowly(ctx context.Context, y *stage.System, api *stage.
 	defer client.Close()
 	var sent []dispatched
 	for range n {
-		began := time.Now()
-		accepted, err := client.Dispatch(ctx, submission(e))
+		d, err := dispatchOne(ctx, client, submission(e), ids[0])
 		if err != nil {
 			return nil, err
 		}
-		answered := time.Now()
-		id, err := webhook.ParseEventID(accepted.EventID)
-		if err != nil {
-			return nil, err
-		}
-		sent = append(sent, dispatched{webhook.DeliveryIDFor(id, ids[0]), answered.Sub(began), answered})
+		sent = append(sent, d)
 		if err := pause(ctx); err != nil {
 			return nil, err
 		}
@@ -84,8 +79,24 @@ func (s *suite) dispatchSlowly(ctx context.Context, y *stage.System, api *stage.
 	return sent, err
 }
 
+// dispatchOne dispatches an event that owes one delivery, to hook.
+func dispatchOne(ctx context.Context, client *apiclient.Client, e apiclient.Event, hook webhook.WebhookID) (dispatched, error) {
+	began := time.Now()
+	accepted, err := client.Dispatch(ctx, e)
+	if err != nil {
+		return dispatched{}, err
+	}
+	answered := time.Now()
+	id, err := webhook.ParseEventID(accepted.EventID)
+	return dispatched{webhook.DeliveryIDFor(id, hook), answered.Sub(began), answered}, err
+}
+
 func pause(ctx context.Context) error {
-	timer := time.NewTimer(minPause + rand.N(maxPause-minPause)) //nolint:gosec // no secret
+	return wait(ctx, minPause+rand.N(maxPause-minPause)) //nolint:gosec // no secret
+}
+
+func wait(ctx context.Context, span time.Duration) error {
+	timer := time.NewTimer(span)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -104,17 +115,9 @@ func (s *suite) meet(ctx context.Context, sent []dispatched) error {
 	if err := checkOnce(arrivals, len(sent)); err != nil {
 		return err
 	}
-	at := make(map[string]time.Time, len(arrivals))
-	for _, a := range arrivals {
-		at[a.Delivery] = a.At()
-	}
-	var mutation, delivery []time.Duration
-	for _, d := range sent {
-		came, ok := at[d.delivery.String()]
-		if !ok {
-			return fmt.Errorf("delivery %s did not come", d.delivery)
-		}
-		mutation, delivery = append(mutation, d.took), append(delivery, came.Sub(d.answered))
+	delivery, mutation, missing := waits(sent, arrivals, time.Now())
+	if missing > 0 {
+		return fmt.Errorf("%d deliveries did not come", missing)
 	}
 	s.report.Latency = &latencyFigures{Delivery: newQuantiles(delivery), Mutation: newQuantiles(mutation)}
 	return nil

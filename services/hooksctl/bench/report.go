@@ -20,6 +20,9 @@ type report struct {
 	Latency *latencyFigures `json:"latency,omitempty"`
 	Accept  *acceptFigures  `json:"accept,omitempty"`
 	Memory  *memoryFigures  `json:"memory,omitempty"`
+	Starved *starvedFigures `json:"starved,omitempty"`
+	Burst   *burstFigures   `json:"burst,omitempty"`
+	Shares  *sharesFigures  `json:"shares,omitempty"`
 }
 
 type machine struct {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
 
 func TestNewQuantiles(t *testing.T) {
@@ -55,5 +56,46 @@ func TestEvent_hasTheSizeThatIsPromised(t *testing.T) {
 	body, err := e.Body(webhook.EventID{}, time.Now())
 	if err != nil || len(body) != bodyBytes {
 		t.Errorf("body has %d bytes, want %d; error %v", len(body), bodyBytes, err)
+	}
+}
+
+func TestWaits_countsWhatDidNotComeUntilNow(t *testing.T) {
+	t.Parallel()
+	answered := time.Unix(1000, 0)
+	id := func(n byte) webhook.DeliveryID {
+		return webhook.DeliveryIDFor(webhook.NewEventID(answered, [10]byte{n}), webhook.WebhookID{})
+	}
+	came, missing := id(1), id(2)
+	sent := []dispatched{{delivery: came, answered: answered}, {delivery: missing, answered: answered}}
+	arrivals := []stage.Arrival{ // the second request for a delivery is no news
+		{Delivery: came.String(), Nanos: answered.Add(9 * time.Second).UnixNano()},
+		{Delivery: came.String(), Nanos: answered.Add(time.Second).UnixNano()},
+	}
+	delivery, _, n := waits(sent, arrivals, answered.Add(time.Minute))
+	if diff := cmp.Diff([]time.Duration{time.Second, time.Minute}, delivery); diff != "" || n != 1 {
+		t.Errorf("%d missing, want 1; waits (-want +got):\n%s", n, diff)
+	}
+}
+
+func TestReport_starvingIsMissed(t *testing.T) {
+	t.Parallel()
+	quick, late := quantiles{P50: 4, P99: 20, Max: 30}, quantiles{P50: 9, P99: 200, Max: 300}
+	well := report{
+		Starved: &starvedFigures{Alone: healthyFigures{Delivery: quick}, Beside: healthyFigures{Delivery: quick}},
+		Burst:   &burstFigures{Beside: healthyFigures{Delivery: quick}},
+		Shares:  &sharesFigures{Window: 10, One: share{PerSecond: 9}, Beside: healthyFigures{Delivery: quick}},
+	}
+	if err := well.missed(); err != nil {
+		t.Error(err)
+	}
+	ill := report{
+		Starved: &starvedFigures{Alone: healthyFigures{Delivery: quick}, Beside: healthyFigures{Delivery: late}},
+		Burst:   &burstFigures{Beside: healthyFigures{Delivery: late}},
+		Shares:  &sharesFigures{Window: 10, One: share{PerSecond: 2}, Beside: healthyFigures{Delivery: late}},
+	}
+	for _, l := range ill.lines() {
+		if l.target != "" && l.met {
+			t.Errorf("%q counts as met", l.name)
+		}
 	}
 }

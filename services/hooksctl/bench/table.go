@@ -82,6 +82,15 @@ func (r report) lines() []line {
 	if r.Memory != nil {
 		all = append(all, r.Memory.lines()...)
 	}
+	if r.Starved != nil {
+		all = append(all, r.Starved.lines()...)
+	}
+	if r.Burst != nil {
+		all = append(all, r.Burst.lines()...)
+	}
+	if r.Shares != nil {
+		all = append(all, r.Shares.lines()...)
+	}
 	return all
 }
 
