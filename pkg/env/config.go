@@ -16,6 +16,7 @@ type API struct {
 	Encryption
 	Destinations
 	Admission
+	Rates
 	Addr Address `env:"HOOKS_API_ADDR" envDefault:":8080"`
 }
 
@@ -87,6 +88,15 @@ type Admission struct {
 	EndpointConcurrency int `env:"HOOKS_ENDPOINT_CONCURRENCY" envDefault:"10"`
 }
 
+// Rates bounds what one tenant may send to one api process in a second; 0 does
+// not. Twice as much may come at once.
+type Rates struct {
+	// TenantRequestRate is for operations that do more than accept events.
+	TenantRequestRate int `env:"HOOKS_TENANT_REQUEST_RATE" envDefault:"1000"`
+	// TenantEventRate is for events to accept, however many come together.
+	TenantEventRate int `env:"HOOKS_TENANT_EVENT_RATE" envDefault:"50000"`
+}
+
 // LoadAPI reads what the api needs from "NAME=value" lines (os.Environ).
 func LoadAPI(environ []string) (API, error) { return Load[API](environ) }
 
@@ -116,6 +126,11 @@ func (d Database) check() []Fault {
 
 func (a Admission) check() []Fault {
 	return between("HOOKS_ENDPOINT_CONCURRENCY", a.EndpointConcurrency, 1, 1000)
+}
+
+func (r Rates) check() []Fault {
+	return append(between("HOOKS_TENANT_REQUEST_RATE", r.TenantRequestRate, 0, 1_000_000),
+		between("HOOKS_TENANT_EVENT_RATE", r.TenantEventRate, 0, 1_000_000)...)
 }
 
 func (w Worker) check() []Fault {

@@ -37,6 +37,9 @@ func Variables() []Variable {
 		{"HOOKS_ENDPOINT_CONCURRENCY", "10", "requests in flight per webhook, over all workers"},
 		{"HOOKS_DATABASE_CONNECTIONS", "20", "PostgreSQL connections per process, at most"},
 
+		{"HOOKS_TENANT_REQUEST_RATE", "1000", "requests a second that one tenant may send to one api process, accepting events apart; 0 is no limit"},
+		{"HOOKS_TENANT_EVENT_RATE", "50000", "events a second that one tenant may send to one api process, in batches or singly; 0 is no limit"},
+
 		{"HOOKS_MONITOR_USER", "", "login of the monitor"},
 		{"HOOKS_MONITOR_PASSWORD", "", "login of the monitor"},
 		{"HOOKS_MONITOR_READ_ONLY", "true", "false lets the monitor's users run, archive and delete tasks"},

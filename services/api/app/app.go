@@ -22,6 +22,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/graph"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/httpapi"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/manage"
 )
 
@@ -43,6 +44,7 @@ type App struct {
 	db, hot  *sqlx.DB
 	redis    redis.UniversalClient
 	server   *run.Server
+	events   *limit.Limiter // that tenants send
 }
 
 // New opens what the api needs and binds its address. PostgreSQL and Redis may
@@ -96,6 +98,7 @@ func (a *App) wire(ctx context.Context) error {
 		Store:    postgres.NewEvents(a.hot, a.config.EndpointConcurrency),
 		Doorbell: doorbell, Registry: a.registry, Now: time.Now,
 	})
+	a.events = limit.New(a.config.TenantEventRate, 2*a.config.TenantEventRate, time.Now)
 	rules := webhook.URLRules{AllowHTTP: a.config.AllowHTTP, AllowedNetworks: a.config.AllowedNetworks}
 	schema, err := graph.NewSchema(graph.Config{
 		Management: manage.New(manage.Config{
@@ -105,7 +108,7 @@ func (a *App) wire(ctx context.Context) error {
 			Lanes:      postgres.NewWork(a.db, a.config.Keys, a.config.EndpointConcurrency, time.Now),
 			Doorbell:   doorbell, Rules: rules, Log: a.log, Now: time.Now,
 		}),
-		Accept: accepter, URLRules: rules, Log: a.log,
+		Accept: accepter, URLRules: rules, Events: a.events, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -128,6 +131,7 @@ func (a *App) serve(ctx context.Context, schema *graph.Schema) error {
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Executor: schema, Auth: verifier, Registry: a.registry, Log: a.log,
+		Requests: limit.New(a.config.TenantRequestRate, 2*a.config.TenantRequestRate, time.Now), Events: a.events,
 		Ready: func(ctx context.Context) error { return postgres.CheckMigrated(ctx, a.db) },
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
@@ -19,6 +20,7 @@ type apiError struct {
 	code      string
 	message   string
 	requestID string // of INTERNAL errors
+	wait      time.Duration
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -28,6 +30,9 @@ func (e *apiError) Extensions() map[string]any {
 	out := map[string]any{"code": e.code}
 	if e.requestID != "" {
 		out["requestId"] = e.requestID
+	}
+	if e.wait > 0 {
+		out[protocol.KeyRetryAfter] = e.wait.Milliseconds()
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 const (
@@ -100,6 +101,10 @@ func (m *mutation) DispatchEvents(ctx context.Context, args struct{ Inputs []dis
 	principal, err := enter(ctx, opDispatchMany)
 	if err != nil {
 		return dispatchManyPayload{}, err
+	}
+	// The edge has taken one for each field that accepts events.
+	if wait, ok := m.Events.Take(principal.Tenant, max(0, min(len(args.Inputs), maxEvents)-1)); !ok {
+		return dispatchManyPayload{}, &apiError{code: protocol.CodeLimitExceeded, message: protocol.TooFast("events"), wait: wait}
 	}
 	events, err := parseEvents(args.Inputs, principal.Tenant, obs.TraceParent(ctx))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/schema"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
@@ -36,12 +37,14 @@ type Management interface {
 	StatsReader
 }
 
-// Config is what the resolvers stand on; everything but URLRules is required.
+// Config is what the resolvers stand on; URLRules and Events are optional.
 type Config struct {
 	Management Management
 	Accept     Accepter
 	URLRules   webhook.URLRules
-	Log        *slog.Logger
+	// Events bounds the events that a tenant may send; nil does not.
+	Events *limit.Limiter
+	Log    *slog.Logger
 }
 
 // Schema executes GraphQL requests. It is safe for concurrent use.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
@@ -74,11 +75,24 @@ func (a answer) httpStatus() int {
 		return http.StatusServiceUnavailable
 	case protocol.CodeInternal:
 		return http.StatusInternalServerError
+	case protocol.CodeLimitExceeded:
+		if a.retryAfter() > 0 {
+			return http.StatusTooManyRequests
+		}
 	}
 	if len(a.response.Data) > 0 {
 		return http.StatusOK // executed: null is what came of it
 	}
 	return http.StatusBadRequest
+}
+
+// retryAfter is how long to stay away, 0 when the answer is not about that.
+func (a answer) retryAfter() time.Duration {
+	if len(a.response.Errors) == 0 {
+		return 0
+	}
+	ms, _ := a.response.Errors[0].Extensions[protocol.KeyRetryAfter].(int64)
+	return time.Duration(ms) * time.Millisecond
 }
 
 func (a answer) hasData() bool {
@@ -94,7 +108,9 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept, Accept-Encoding, Authorization")
 	status := a.httpStatus()
-	if status == http.StatusServiceUnavailable {
+	if wait := a.retryAfter(); wait > 0 {
+		h.Set("Retry-After", strconv.Itoa(protocol.RetrySeconds(wait)))
+	} else if status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", retryAfter)
 	}
 	body := a.body()

@@ -25,6 +25,10 @@ const (
 type operation struct {
 	name string // empty for an anonymous one
 	kind string
+	// dispatches counts the root fields that accept events; others tells whether
+	// there is anything else.
+	dispatches int
+	others     bool
 }
 
 // inspect parses a document to find the operation that will run. The executor
@@ -53,7 +57,31 @@ func inspect(query, operationName string) (operation, *gqlerrors.QueryError) {
 	case chosen.Operation == ast.Subscription:
 		return operation{}, invalid("subscriptions are not offered")
 	}
-	return operation{name: chosen.Name, kind: string(chosen.Operation)}, nil
+	o := operation{name: chosen.Name, kind: string(chosen.Operation)}
+	o.count(document, chosen.SelectionSet, map[string]bool{})
+	return o, nil
+}
+
+// count looks through fragments, at each once: what they repeat is merged.
+func (o *operation) count(document *ast.QueryDocument, selections ast.SelectionSet, seen map[string]bool) {
+	for _, selection := range selections {
+		switch selection := selection.(type) {
+		case *ast.Field:
+			if protocol.Dispatches(selection.Name) {
+				o.dispatches++
+			} else {
+				o.others = true
+			}
+		case *ast.InlineFragment:
+			o.count(document, selection.SelectionSet, seen)
+		case *ast.FragmentSpread:
+			fragment := document.Fragments.ForName(selection.Name)
+			if fragment != nil && !seen[selection.Name] {
+				seen[selection.Name] = true
+				o.count(document, fragment.SelectionSet, seen)
+			}
+		}
+	}
 }
 
 func checkSize(document *ast.QueryDocument) *gqlerrors.QueryError {

@@ -9,6 +9,7 @@ import (
 	"github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
@@ -59,9 +60,15 @@ func (g *graphQL) answer(r *http.Request, fact *facts) answer {
 func (g *graphQL) execute(r *http.Request, principal auth.Principal, p params, fact *facts) answer {
 	operation, problem := inspect(p.query, p.operationName)
 	if problem != nil {
+		if refusal := g.rate(principal.Tenant, operation); refusal != nil {
+			return *refusal
+		}
 		return answer{response: &graphql.Response{Errors: []*gqlerrors.QueryError{problem}}}
 	}
 	fact.operation, fact.operationType = operation.name, operation.kind
+	if refusal := g.rate(principal.Tenant, operation); refusal != nil {
+		return *refusal
+	}
 	if r.Method == http.MethodGet && operation.kind != kindQuery {
 		a := refuse(http.StatusMethodNotAllowed, protocol.CodeBadUserInput, "only queries can be executed by GET")
 		a.header.Set("Allow", "POST")
@@ -75,4 +82,24 @@ func (g *graphQL) execute(r *http.Request, principal auth.Principal, p params, f
 	defer cancel()
 	response := g.config.Executor.Exec(auth.WithPrincipal(ctx, principal), p.query, p.operationName, p.variables)
 	return answer{response: g.vet(ctx, response)}
+}
+
+// rate takes an operation from its tenant's allowance: a request, unless it does
+// nothing but accept events, and an event for each field that accepts some. What
+// else a batch holds the executor takes: here nobody has looked at variables.
+func (g *graphQL) rate(tenant webhook.TenantID, o operation) *answer {
+	things, wait, ok := "requests", time.Duration(0), true
+	if o.dispatches == 0 || o.others {
+		wait, ok = g.config.Requests.Take(tenant, 1)
+	}
+	if ok && o.dispatches > 0 {
+		things = "events"
+		wait, ok = g.config.Events.Take(tenant, o.dispatches)
+	}
+	if ok {
+		return nil
+	}
+	a := refuse(http.StatusTooManyRequests, protocol.CodeLimitExceeded, protocol.TooFast(things))
+	a.response.Errors[0].Extensions[protocol.KeyRetryAfter] = wait.Milliseconds()
+	return &a
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 )
 
 // Executor executes one operation of a document. Variables are JSON text
@@ -35,7 +36,7 @@ const (
 	DefaultMutationTimeout = 45 * time.Second
 )
 
-// Config is what the edge stands on; everything but the timeouts is required.
+// Config is what the edge stands on; the limits and timeouts are optional.
 type Config struct {
 	Executor Executor
 	Auth     Authenticator
@@ -44,6 +45,11 @@ type Config struct {
 	Ready    func(context.Context) error
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+
+	// Requests and Events bound what a tenant may send: operations, and events
+	// to accept. nil does not.
+	Requests *limit.Limiter
+	Events   *limit.Limiter
 
 	QueryTimeout    time.Duration
 	MutationTimeout time.Duration

@@ -3,7 +3,11 @@
 // it an answer repeats.
 package protocol
 
-import "strings"
+import (
+	"math"
+	"strings"
+	"time"
+)
 
 // The values of extensions.code.
 const (
@@ -33,6 +37,22 @@ const (
 
 	maxMessageBytes = 500
 )
+
+// KeyRetryAfter is the member of extensions that says how many milliseconds to
+// stay away: with it, LIMIT_EXCEEDED means not now, without it not ever.
+const KeyRetryAfter = "retryAfterMs"
+
+// RetrySeconds is what the header Retry-After says for a wait: whole seconds,
+// rounded up.
+func RetrySeconds(wait time.Duration) int { return int(math.Ceil(wait.Seconds())) }
+
+// TooFast says that a tenant's allowance of things is used up for now.
+func TooFast(things string) string { return things + " of this tenant must come at a lower rate" }
+
+// Dispatches reports whether a field of the mutation root accepts events. Those
+// are rated by their events, so that neither a batch nor a single event is at an
+// advantage; everything else is rated by requests.
+func Dispatches(field string) bool { return field == "dispatchEvent" || field == "dispatchEvents" }
 
 // Shortened bounds what a message repeats of the request.
 func Shortened(message string) string {

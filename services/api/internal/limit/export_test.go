@@ -1,0 +1,11 @@
+package limit
+
+// MaxTenants is for tests.
+const MaxTenants = maxTenants
+
+// Tenants returns how many tenants are remembered.
+func (l *Limiter) Tenants() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.newer) + len(l.older)
+}
