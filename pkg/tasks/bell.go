@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ type Bell struct {
 	// Tenant and EventType are those of the deliveries; empty when they differ.
 	Tenant    webhook.TenantID
 	EventType string
+	// Tenants are those of the deliveries, one each, where they differ; otherwise
+	// nil. Bells of former versions do not say.
+	Tenants []webhook.TenantID
 	// Deliveries has 1 to MaxBellSize ids.
 	Deliveries []webhook.DeliveryID
 	// Attempt is the number of the attempt that the bell is for; 0 when mixed.
@@ -49,6 +53,14 @@ type Bell struct {
 	Own bool
 }
 
+// TenantOf returns the tenant of a delivery, empty when the bell does not say.
+func (b Bell) TenantOf(i int) webhook.TenantID {
+	if i < len(b.Tenants) {
+		return b.Tenants[i]
+	}
+	return b.Tenant
+}
+
 // payload is the JSON of a task. Fields may be added, never renamed: tasks of
 // the previous version are in Redis while the next one is deployed.
 type payload struct {
@@ -60,6 +72,9 @@ type payload struct {
 	LastError  string           `json:"lastError,omitempty"`
 	Exhausted  bool             `json:"exhausted,omitempty"`
 	Own        bool             `json:"own,omitempty"`
+	// Tenants are named once; Of has an index into them for each delivery.
+	Tenants []webhook.TenantID `json:"tenants,omitempty"`
+	Of      []int              `json:"of,omitempty"`
 }
 
 // DecodeBell reads a task's payload. Unknown fields are ignored; anything that
@@ -81,6 +96,12 @@ func DecodeBell(data []byte) (Bell, error) {
 		}
 		b.Deliveries[i] = id
 	}
+	for _, n := range p.Of {
+		if n < 0 || n >= len(p.Tenants) {
+			return Bell{}, fmt.Errorf("tenant %d of %d", n, len(p.Tenants))
+		}
+		b.Tenants = append(b.Tenants, p.Tenants[n])
+	}
 	return b, b.check()
 }
 
@@ -96,6 +117,14 @@ func (b Bell) encode() ([]byte, error) {
 	}
 	for i, id := range b.Deliveries {
 		p.Deliveries[i] = id.String()
+	}
+	for _, tenant := range b.Tenants {
+		n := slices.Index(p.Tenants, tenant)
+		if n < 0 {
+			n = len(p.Tenants)
+			p.Tenants = append(p.Tenants, tenant)
+		}
+		p.Of = append(p.Of, n)
 	}
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -113,6 +142,8 @@ func (b Bell) check() error {
 		return fmt.Errorf("own bell for %d deliveries: must be 1", n)
 	case b.Exhausted && !b.Own:
 		return errors.New("exhausted bell: must be its delivery's own")
+	case len(b.Tenants) > 0 && len(b.Tenants) != n:
+		return fmt.Errorf("bell for %d deliveries of %d tenants: must be as many", n, len(b.Tenants))
 	case b.Attempt < 0:
 		return fmt.Errorf("attempt %d: must not be negative", b.Attempt)
 	}

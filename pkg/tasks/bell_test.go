@@ -18,6 +18,7 @@ func TestBell_roundTrip(t *testing.T) {
 		"plain":     {Deliveries: deliveries(1)},
 		"shared":    {Deliveries: deliveries(MaxBellSize), Tenant: "acme", EventType: "lead.created", Attempt: 1},
 		"own":       {Deliveries: deliveries(1), Tenant: "acme", Attempt: 2, NotBefore: at, LastError: "HTTP 500", Own: true},
+		"mixed":     {Deliveries: deliveries(3), Tenants: []webhook.TenantID{"acme", "other", "acme"}},
 		"exhausted": {Deliveries: deliveries(1), Attempt: 3, LastError: "HTTP 500", Own: true, Exhausted: true},
 	} {
 		data, err := b.encode()
@@ -62,6 +63,8 @@ func TestDecodeBell_refusesGarbage(t *testing.T) {
 		"own for two":         `{"deliveries":["` + id + `","` + id + `"],"own":true}`,
 		"exhausted, not own":  `{"deliveries":["` + id + `"],"exhausted":true}`,
 		"bad time":            `{"deliveries":["` + id + `"],"notBefore":"soon"}`,
+		"tenant of nobody":    `{"deliveries":["` + id + `"],"tenants":["acme"],"of":[1]}`,
+		"a tenant too many":   `{"deliveries":["` + id + `"],"tenants":["acme"],"of":[0,0]}`,
 		"too many":            `{"deliveries":["` + strings.Repeat(id+`","`, MaxBellSize) + id + `"]}`,
 	} {
 		if b, err := DecodeBell([]byte(data)); err == nil {
@@ -74,6 +77,7 @@ func FuzzDecodeBell(f *testing.F) {
 	id := deliveries(1)[0].String()
 	f.Add([]byte(`{"deliveries":["` + id + `"],"tenant":"acme","type":"lead.created","attempt":2,"notBefore":"2026-11-23T10:00:00Z","lastError":"x","own":true}`))
 	f.Add([]byte(`{"deliveries":["` + id + `"],"exhausted":true,"own":true}`))
+	f.Add([]byte(`{"deliveries":["` + id + `","` + id + `"],"tenants":["acme","other"],"of":[1,0]}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := DecodeBell(data)
@@ -125,7 +129,7 @@ func TestPack(t *testing.T) {
 	want := []Bell{
 		{Queue: "deliver-0", Deliveries: ids[3:4], Tenant: "acme", EventType: "lead.created", Attempt: 2},
 		{Queue: "deliver-1", Deliveries: rest[:64], Tenant: "acme", EventType: "lead.created", Attempt: 1},
-		{Queue: "deliver-1", Deliveries: rest[64:]}, // mixed
+		{Queue: "deliver-1", Deliveries: rest[64:], Tenants: []webhook.TenantID{"acme", "acme", "acme", "acme", "other"}}, // mixed
 	}
 	if diff := cmp.Diff(want, got, equalIDs()); diff != "" {
 		t.Errorf("Pack (-want +got):\n%s", diff)

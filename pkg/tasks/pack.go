@@ -55,5 +55,11 @@ func bellOf(due []Due) Bell {
 			b.Attempt = 0
 		}
 	}
+	if b.Tenant == "" {
+		b.Tenants = make([]webhook.TenantID, len(due))
+		for i, d := range due {
+			b.Tenants[i] = d.Tenant
+		}
+	}
 	return b
 }
