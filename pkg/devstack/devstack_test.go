@@ -116,6 +116,27 @@ func TestStack_serversCanBeKilledAndStartedAlone(t *testing.T) {
 	set(t, redisURL, "after", "1")
 }
 
+func TestPostgres_demotedIsReadOnly(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	s := start(t, devstack.Config{Dir: openDir(t), Durable: true})
+	db := open(t, s.DatabaseURL())
+	exec(t, s.DatabaseURL(), `CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)`)
+	if err := s.Postgres.Demote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := queryInt(t, s.DatabaseURL(), `SELECT n FROM kept`); got != 7 {
+		t.Errorf("PostgreSQL kept %d, want 7", got)
+	}
+	if _, err := db.ExecContext(ctx, `INSERT INTO kept VALUES (8)`); err == nil {
+		t.Error("a standby takes writes")
+	}
+	if err := s.Postgres.Promote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, s.DatabaseURL(), `INSERT INTO kept VALUES (8)`)
+}
+
 func TestStack_WaitTellsOfADeadServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, devstack.Config{Dir: t.TempDir()})

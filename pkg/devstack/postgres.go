@@ -116,6 +116,35 @@ func (p *Postgres) Kill() error { return p.server.kill() }
 // Start recovers as after a crash. When ctx ends first it kills.
 func (p *Postgres) Abort(ctx context.Context) error { return p.server.endBy(ctx, syscall.SIGQUIT) }
 
+// Demote makes a running server a standby that follows nobody: it ends all
+// sessions, comes back at once, and is read-only until Promote.
+func (p *Postgres) Demote(ctx context.Context) error {
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	signal := filepath.Join(p.data, "standby.signal")
+	if err := os.WriteFile(signal, nil, 0o600); err != nil {
+		return fmt.Errorf("demoting PostgreSQL: %w", err)
+	}
+	if p.owner != nil {
+		if err := os.Chown(signal, int(p.owner.uid), int(p.owner.gid)); err != nil {
+			return fmt.Errorf("demoting PostgreSQL: %w", err)
+		}
+	}
+	return p.Start(ctx)
+}
+
+// Promote lets a demoted server write again, without ending sessions.
+func (p *Postgres) Promote(ctx context.Context) error {
+	return p.withDB(func(db *sql.DB) error {
+		var promoted bool
+		if err := db.QueryRowContext(ctx, `SELECT pg_promote()`).Scan(&promoted); err != nil || promoted {
+			return err
+		}
+		return errors.New("it was not promoted in time")
+	})
+}
+
 // initialise makes the data folder with initdb, once.
 func (p *Postgres) initialise(ctx context.Context) error {
 	made, err := os.ReadFile(filepath.Join(p.data, "PG_VERSION"))

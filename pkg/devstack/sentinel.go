@@ -213,7 +213,9 @@ func (s *sentinel) command() *exec.Cmd {
 func (s *sentinel) settings() string {
 	host, port := s.server.hostPort()
 	primaryHost, primaryPort := s.primary.server.hostPort()
-	named := func(setting string, value any) string { return fmt.Sprintf("sentinel %s %s %v", setting, sentinelMaster, value) }
+	named := func(setting string, value any) string {
+		return fmt.Sprintf("sentinel %s %s %v", setting, sentinelMaster, value)
+	}
 	return strings.Join([]string{
 		"bind " + host, "port " + port, "requirepass " + s.password, "sentinel sentinel-pass " + s.password,
 		"daemonize no", `logfile ""`,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
 
@@ -30,6 +31,7 @@ func chaos(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	p := &play{options: o, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	tasks.RouteClientLog(slog.New(slog.DiscardHandler)) // of course it misses servers
 	p.stage, err = stage.Open(ctx, stage.Config{
 		Name: "chaos", Log: p.log, PostgresSettings: map[string]string{"max_connections": postgresConnections},
 	})

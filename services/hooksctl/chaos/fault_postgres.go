@@ -26,7 +26,7 @@ func postgresFaults() []fault {
 		{name: "postgres-away", title: "PostgreSQL: 30 s away", refusals: refusals, strike: longWithoutPostgres},
 		{name: "postgres-full", title: "PostgreSQL: connection cap reached for 8 s", refusals: refusals, strike: fillPostgres},
 		{name: "postgres-lock", title: "PostgreSQL: a lock on deliveries for 10 s", refusals: refusals, strike: lockPostgres},
-		{name: "postgres-readonly", title: "PostgreSQL: read-only for 8 s", refusals: refusals, strike: freezePostgres},
+		{name: "postgres-readonly", title: "PostgreSQL: read-only (demoted) for 8 s, promoted", refusals: refusals, strike: demotePostgres},
 	}
 }
 
@@ -52,36 +52,46 @@ func fillPostgres(ctx context.Context, s *scene) error {
 	if err != nil {
 		return fmt.Errorf("reading the database's URL: %w", err)
 	}
-	crowd := sql.OpenDB(connector)
-	defer crowd.Close()
+	crowd := &crowd{db: sql.OpenDB(connector)}
 	return during(ctx, cut,
-		func() error { return takePlaces(ctx, crowd) },
-		func(context.Context) error { return crowd.Close() })
+		func() error { return crowd.gather(ctx) },
+		func(context.Context) error { return crowd.leave() })
 }
 
-// takePlaces never gives one back; closing crowd does.
-func takePlaces(ctx context.Context, crowd *sql.DB) error {
+// crowd takes places.
+type crowd struct {
+	db    *sql.DB
+	conns []*sql.Conn
+}
+
+func (c *crowd) gather(ctx context.Context) error {
 	const endOthers = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'crm-webhooks'`
-	control, err := crowd.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("taking the first place: %w", err)
-	}
 	for {
-		for err == nil {
-			_, err = crowd.Conn(ctx)
+		conn, err := c.db.Conn(ctx)
+		if err == nil {
+			c.conns = append(c.conns, conn)
+			continue
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if ctx.Err() != nil || len(c.conns) == 0 {
+			return errors.Join(err, c.leave())
 		}
 		var others int
-		if err := control.QueryRowContext(ctx, endOthers).Scan(&others); err != nil {
-			return fmt.Errorf("ending sessions: %w", err)
+		if err := c.conns[0].QueryRowContext(ctx, endOthers).Scan(&others); err != nil {
+			return errors.Join(fmt.Errorf("ending sessions: %w", err), c.leave())
 		}
 		if others == 0 {
 			return nil
 		}
-		err = nil
 	}
+}
+
+// leave gives all places back; a pool that is closed leaves those in use open.
+func (c *crowd) leave() error {
+	var errs []error
+	for _, conn := range c.conns {
+		errs = append(errs, conn.Close())
+	}
+	return errors.Join(append(errs, c.db.Close())...)
 }
 
 // lockPostgres does what a migration does that nobody should have written.
@@ -102,19 +112,8 @@ func lockPostgres(ctx context.Context, s *scene) error {
 	return during(ctx, lockHeld, func() error { return nil }, func(context.Context) error { return tx.Rollback() })
 }
 
-// freezePostgres makes it what a primary is after it was demoted.
-func freezePostgres(ctx context.Context, s *scene) error {
-	set := func(ctx context.Context, statement string) error {
-		_, err := s.system.DB.ExecContext(ctx, statement)
-		if err == nil {
-			_, err = s.system.DB.ExecContext(ctx, `SELECT pg_reload_conf()`)
-		}
-		if err != nil {
-			return fmt.Errorf("setting PostgreSQL: %w", err)
-		}
-		return nil
-	}
-	return during(ctx, cut,
-		func() error { return set(ctx, `ALTER SYSTEM SET default_transaction_read_only = on`) },
-		func(ctx context.Context) error { return set(ctx, `ALTER SYSTEM RESET default_transaction_read_only`) })
+// demotePostgres makes it what a primary is after a failover went elsewhere:
+// reachable, and read-only for all who still come.
+func demotePostgres(ctx context.Context, s *scene) error {
+	return during(ctx, cut, func() error { return s.servers.Postgres.Demote(ctx) }, s.servers.Postgres.Promote)
 }
