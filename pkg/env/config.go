@@ -31,6 +31,10 @@ type Worker struct {
 	MetricsAddr Address `env:"HOOKS_METRICS_ADDR" envDefault:":9091"`
 	// Concurrency is the number of HTTP requests in flight in this process.
 	Concurrency int `env:"HOOKS_WORKER_CONCURRENCY" envDefault:"256"`
+	// A webhook is disabled when nothing has succeeded for DisableAfter, and not in
+	// DisableAfterFailures deliveries.
+	DisableAfter         time.Duration `env:"HOOKS_DISABLE_AFTER" envDefault:"120h"`
+	DisableAfterFailures int           `env:"HOOKS_DISABLE_AFTER_FAILURES" envDefault:"20"`
 	// Retention is the age at which events, deliveries and attempts are dropped.
 	Retention time.Duration `env:"HOOKS_RETENTION" envDefault:"720h"`
 }
@@ -135,6 +139,10 @@ func (r Rates) check() []Fault {
 
 func (w Worker) check() []Fault {
 	faults := between("HOOKS_WORKER_CONCURRENCY", w.Concurrency, 1, 10_000)
+	faults = append(faults, between("HOOKS_DISABLE_AFTER_FAILURES", w.DisableAfterFailures, 1, 1_000_000)...)
+	if w.DisableAfter < time.Minute {
+		faults = append(faults, Fault{"HOOKS_DISABLE_AFTER", "must be at least 1m, is " + w.DisableAfter.String()})
+	}
 	if w.Retention < time.Hour {
 		faults = append(faults, Fault{"HOOKS_RETENTION", "must be at least 1h, is " + w.Retention.String()})
 	}

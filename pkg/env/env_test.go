@@ -108,6 +108,8 @@ func TestLoad_namesVariableAndRule(t *testing.T) {
 		"range":               {worker, "HOOKS_ENDPOINT_CONCURRENCY=0", "HOOKS_ENDPOINT_CONCURRENCY must be from 1 to 1000, is 0"},
 		"duration":            {worker, "HOOKS_RETENTION=30 days", `HOOKS_RETENTION must be a duration such as 90s or 720h, is "30 days"`},
 		"short retention":     {worker, "HOOKS_RETENTION=5m", "HOOKS_RETENTION must be at least 1h, is 5m0s"},
+		"short tolerance":     {worker, "HOOKS_DISABLE_AFTER=5s", "HOOKS_DISABLE_AFTER must be at least 1m, is 5s"},
+		"few failures":        {worker, "HOOKS_DISABLE_AFTER_FAILURES=0", "HOOKS_DISABLE_AFTER_FAILURES must be from 1 to 1000000, is 0"},
 		"address":             {api, "HOOKS_API_ADDR=8080", "HOOKS_API_ADDR must be a listen address"},
 		"port":                {api, "HOOKS_API_ADDR=:66000", "HOOKS_API_ADDR must be a listen address"},
 		"level":               {api, "HOOKS_LOG_LEVEL=chatty", "HOOKS_LOG_LEVEL must be debug, info, warn or error"},

@@ -35,6 +35,8 @@ func Variables() []Variable {
 
 		{"HOOKS_WORKER_CONCURRENCY", "256", "HTTP requests in flight per worker process"},
 		{"HOOKS_ENDPOINT_CONCURRENCY", "10", "requests in flight per webhook, over all workers"},
+		{"HOOKS_DISABLE_AFTER", "120h", "a webhook that has only failed for so long is disabled"},
+		{"HOOKS_DISABLE_AFTER_FAILURES", "20", "but not before it failed in as many deliveries"},
 		{"HOOKS_DATABASE_CONNECTIONS", "20", "PostgreSQL connections per process, at most"},
 
 		{"HOOKS_TENANT_REQUEST_RATE", "1000", "requests a second that one tenant may send to one api process, accepting events apart; 0 is no limit"},

@@ -5,19 +5,9 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
-
-	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
 const (
-	// disableWebhooks, too, locks in order: two workers may disable the same ones.
-	disableWebhooks = `
-WITH active AS MATERIALIZED (
-	SELECT id FROM webhooks WHERE id = ANY ($1::uuid[]) AND status = 'active' AND deleted_at IS NULL
-	ORDER BY id FOR NO KEY UPDATE
-)
-UPDATE webhooks SET status = 'disabled', status_reason = $2, updated_at = now()
-WHERE id = ANY (ARRAY(SELECT id FROM active)) RETURNING id`
 	// Locking is a statement of its own: the next one then sees every delivery
 	// that was admitted before the lock was ours.
 	lockLanesInOrder = `SELECT FROM lanes WHERE webhook_id = ANY ($1::uuid[]) ORDER BY webhook_id FOR UPDATE`
@@ -57,16 +47,4 @@ func closeLanesTx(ctx context.Context, tx *sqlx.Tx, hooks []string, deleted bool
 	}
 	_, err := tx.ExecContext(ctx, closeLanes, pq.Array(hooks), deleted)
 	return dbError("closing lanes", err)
-}
-
-// Disable stops webhooks on the service's own decision; their deliveries are
-// held. One that is not active is left as it is.
-func (r *Relay) Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error {
-	return inTx(ctx, r.db, func(tx *sqlx.Tx) error {
-		var disabled []string
-		if err := tx.SelectContext(ctx, &disabled, disableWebhooks, pq.Array(webhookUUIDs(hooks)), reason); err != nil {
-			return dbError("disabling webhooks", err)
-		}
-		return closeLanesTx(ctx, tx, disabled, false)
-	})
 }

@@ -41,7 +41,7 @@ const admitNext = `
 	UPDATE lanes SET
 		admitted = lanes.admitted - coalesce(f.freed, 0) + coalesce(a.n, 0),
 		queued = lanes.queued + coalesce(f.queued, 0) - coalesce(a.n, 0),
-		quiet_until = l.quiet_until
+		quiet_until = l.quiet_until, failing_since = l.failing_since, failed_at = l.failed_at, failures = l.failures
 	FROM lane l
 	LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 	LEFT JOIN (SELECT webhook_id, count(*) AS n FROM p GROUP BY webhook_id) a ON a.webhook_id = l.webhook_id
@@ -60,7 +60,7 @@ const lockLanes = `
 snapshot AS (
 	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
 ), locked AS MATERIALIZED (
-	SELECT webhook_id, open, admitted, queued, quiet_until FROM lanes
+	SELECT webhook_id, open, admitted, queued, quiet_until, failing_since, failed_at, failures FROM lanes
 	WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 
@@ -68,7 +68,7 @@ const admitDue = `
 WITH ` + lockLanes + `, freed AS (
 	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
 ), lane AS MATERIALIZED (
-	SELECT l.webhook_id, l.quiet_until,
+	SELECT l.webhook_id, ` + laneState + `,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
@@ -90,14 +90,14 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	DELETE FROM pending_deliveries p USING outcome o
 	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status IN ('success', 'failed')
-	RETURNING p.webhook_id, p.kind, NULL::timestamptz AS due_at, o.*
+	RETURNING p.webhook_id, p.kind, p.failed_at AS failed_before, NULL::timestamptz AS due_at, o.*
 ), back AS (
 	UPDATE pending_deliveries p SET attempts = o.number, admitted = false, lease_until = NULL, lease_holder = NULL,
-		due_at = now() + o.delay * interval '1 second'
+		due_at = now() + o.delay * interval '1 second', failed_at = now(), failed_before = p.failed_at
 	FROM outcome o
 	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status = 'retrying'
-	RETURNING p.webhook_id, p.kind, p.due_at, o.*
+	RETURNING p.webhook_id, p.kind, p.failed_before, p.due_at, o.*
 ), settled AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM back
 ), attempt AS (
@@ -112,14 +112,13 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	FROM settled s
 	WHERE d.id = s.id AND d.webhook_id = s.webhook_id -- by whichever index: statistics of empty partitions mislead
 ), freed AS (
-	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued,
-		now() + nullif(max(quiet_for), 0) * interval '1 second' AS quiet_until
+	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued, ` + aboutHealth + `
 	FROM settled WHERE kind = 'event' GROUP BY webhook_id
 ), settled_lane AS (
-	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, greatest(l.quiet_until, f.quiet_until) AS quiet_until
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, ` + newHealth + `
 	FROM locked l LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 ), lane AS MATERIALIZED (
-	SELECT l.webhook_id, l.quiet_until,
+	SELECT l.webhook_id, ` + laneState + `,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id

@@ -103,10 +103,11 @@ UPDATE webhooks SET name = $3, description = $4, url = $5, events = $6, patterns
 	status = $9, status_reason = $10, max_attempts = $11, timeout_ms = $12, initial_backoff_ms = $13, updated_at = $14
 WHERE tenant_id = $1 AND id = $2`
 
-	openLane = `UPDATE lanes SET open = true, quiet_until = NULL WHERE tenant_id = $1 AND webhook_id = $2 AND NOT deleted`
-
-	// endQuiet is for another URL: whoever answers there asked for nothing yet.
-	endQuiet = `UPDATE lanes SET quiet_until = NULL WHERE tenant_id = $1 AND webhook_id = $2 AND quiet_until IS NOT NULL`
+	// openLane and forgiveLane forget what the receiver asked for and how it
+	// failed: somebody saw to it, or another one answers at the new URL.
+	openLane    = `UPDATE lanes SET open = true, ` + forgiven + ` WHERE tenant_id = $1 AND webhook_id = $2 AND NOT deleted`
+	forgiveLane = `UPDATE lanes SET ` + forgiven + ` WHERE tenant_id = $1 AND webhook_id = $2`
+	forgiven    = `quiet_until = NULL, failing_since = NULL, failed_at = NULL, failures = 0`
 )
 
 // Update replaces a webhook by what change makes of it, at the time now, and
@@ -114,7 +115,8 @@ WHERE tenant_id = $1 AND id = $2`
 //
 // A webhook that stops being active takes back the slots of deliveries that
 // nobody is sending; one that becomes active only opens its lane: call
-// Work.Fill for what was held. Then, and with another URL, it is quiet no more.
+// Work.Fill for what was held. Then, and with another URL, it is quiet no more,
+// and counts its failures from none.
 // New attempt limits are for new deliveries.
 func (s *Webhooks) Update(ctx context.Context, tenant webhook.TenantID, id webhook.WebhookID, now time.Time,
 	change func(webhook.Webhook) (webhook.Webhook, error),
@@ -174,8 +176,8 @@ func keepLane(ctx context.Context, tx *sqlx.Tx, before, after webhook.Webhook) e
 		_, err := tx.ExecContext(ctx, openLane, after.Tenant, after.ID.UUID())
 		return dbError("opening a lane", err)
 	case before.URL != after.URL:
-		_, err := tx.ExecContext(ctx, endQuiet, after.Tenant, after.ID.UUID())
-		return dbError("ending a quiet", err)
+		_, err := tx.ExecContext(ctx, forgiveLane, after.Tenant, after.ID.UUID())
+		return dbError("forgiving a lane", err)
 	default:
 		return nil
 	}

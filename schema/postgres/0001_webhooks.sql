@@ -55,7 +55,14 @@ CREATE TABLE lanes (
     queued     bigint  NOT NULL DEFAULT 0,      -- pending event deliveries that do not
     -- The receiver wants no requests until then (Retry-After).
     quiet_until timestamptz,
-    CHECK (NOT (open AND deleted))
+    -- Failed attempts with no success since: the first, the last, and how many
+    -- deliveries had one.
+    failing_since timestamptz,
+    failed_at     timestamptz,
+    failures      integer NOT NULL DEFAULT 0,
+    CHECK (NOT (open AND deleted)),
+    CHECK ((failing_since IS NULL) = (failed_at IS NULL)),
+    CHECK ((failing_since IS NULL) = (failures = 0))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 -- Every claim asks whether its lane is quiet: of an index that is nearly empty.
 CREATE INDEX lanes_quiet ON lanes (webhook_id) WHERE quiet_until IS NOT NULL;

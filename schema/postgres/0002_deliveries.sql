@@ -105,6 +105,10 @@ CREATE TABLE pending_deliveries (
     rings        smallint    NOT NULL DEFAULT 0, -- times the relay had to ring
     lease_until  timestamptz,
     lease_holder text,
+    -- When the last attempt failed, and the one before: recording the next one
+    -- learns from it whether the lane has counted this delivery.
+    failed_at     timestamptz,
+    failed_before timestamptz,
     CHECK (attempts >= 0 AND attempts < budget),
     CHECK ((lease_until IS NULL) = (lease_holder IS NULL)),
     CHECK (lease_until IS NULL OR admitted),

@@ -22,6 +22,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/run"
 	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
 	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/worker/internal/deliver"
 	"github.com/crm-webhooks/crm-webhooks/services/worker/internal/prune"
 	"github.com/crm-webhooks/crm-webhooks/services/worker/internal/relay"
@@ -176,7 +177,9 @@ func (a *App) relay(work *postgres.Work, repair *postgres.Relay, doorbell *tasks
 			}
 			return leader, err
 		},
-		Window: a.config.EndpointConcurrency, Log: a.log, Registry: a.registry,
+		Window:    a.config.EndpointConcurrency,
+		Tolerance: webhook.Tolerance{For: a.config.DisableAfter, Deliveries: a.config.DisableAfterFailures},
+		Log:       a.log, Registry: a.registry,
 	})
 }
 

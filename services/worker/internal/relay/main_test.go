@@ -75,7 +75,7 @@ func setup(t testing.TB) *bundle {
 		Store: postgres.NewRelay(b.db), Admitter: b.work, Doorbell: b.bells, Missed: doorbell.Missed(),
 		Canary: tasks.NewCanary(b.redis), Sweeper: tasks.NewSweeper(b.redis, time.Now),
 		Lead:   func(ctx context.Context) (relay.Leadership, error) { return b.leads(ctx) },
-		Window: window, Log: quiet(), Registry: b.registry,
+		Window: window, Tolerance: webhook.Tolerance{For: time.Hour, Deliveries: 1}, Log: quiet(), Registry: b.registry,
 	})
 	return b
 }

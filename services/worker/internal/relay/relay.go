@@ -24,6 +24,7 @@ type Store interface {
 	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
 	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
+	DisableFailing(ctx context.Context, tolerance webhook.Tolerance, limit int) ([]webhook.WebhookID, error)
 }
 
 // Admitter fills free slots.
@@ -60,10 +61,11 @@ type Config struct {
 	Canary   Canary
 	Sweeper  Sweeper
 	// Lead tries to become leader; nil without error means that another one is.
-	Lead     func(ctx context.Context) (Leadership, error)
-	Window   int // deliveries of one webhook that may be admitted at once
-	Log      *slog.Logger
-	Registry prometheus.Registerer
+	Lead      func(ctx context.Context) (Leadership, error)
+	Window    int // deliveries of one webhook that may be admitted at once
+	Tolerance webhook.Tolerance
+	Log       *slog.Logger
+	Registry  prometheus.Registerer
 }
 
 const (
@@ -83,8 +85,11 @@ const (
 	// mendPage lanes are looked at every mendEvery ticks.
 	mendPage   = 200
 	mendEvery  = 5
+	judgeEvery = 10
 	sweepEvery = 30 // ticks
 	tickLimit  = 20 * time.Second
+	// judgePage webhooks that only fail are disabled in a look at most.
+	judgePage = 100
 )
 
 // Relay repairs. Make one with New, and Run it.
@@ -181,6 +186,9 @@ func (r *Relay) Tick(ctx context.Context) {
 	r.try(ctx, "finishing deleted webhooks", r.bury)
 	if r.tick%mendEvery == 0 {
 		r.try(ctx, "mending lanes", r.mend)
+	}
+	if r.tick%judgeEvery == 0 {
+		r.try(ctx, "disabling webhooks that only fail", r.judge)
 	}
 	if r.tick%sweepEvery == 0 {
 		r.try(ctx, "sweeping ghosts", r.sweep)
@@ -331,6 +339,15 @@ func (r *Relay) mend(ctx context.Context) error {
 	if n > 0 {
 		r.mended.Add(float64(n))
 		r.cfg.Log.ErrorContext(ctx, "relay: lanes had wrong counts", obs.Count(n))
+	}
+	return err
+}
+
+// judge disables webhooks that fail beyond tolerance.
+func (r *Relay) judge(ctx context.Context) error {
+	disabled, err := r.cfg.Store.DisableFailing(ctx, r.cfg.Tolerance, judgePage)
+	for _, hook := range disabled {
+		r.cfg.Log.InfoContext(ctx, "webhook disabled: it has only failed", obs.Webhook(hook))
 	}
 	return err
 }
