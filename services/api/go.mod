@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	github.com/MicahParks/jwkset v0.11.4
-	github.com/MicahParks/keyfunc/v3 v3.9.1
 	github.com/crm-webhooks/crm-webhooks/pkg v0.0.0
 	github.com/crm-webhooks/crm-webhooks/schema v0.0.0
 	github.com/golang-jwt/jwt/v5 v5.3.1

@@ -20,11 +20,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/time/rate"
 
-	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/token"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
@@ -33,14 +30,6 @@ const (
 	maxTokenBytes   = 8 << 10
 	maxSubjectRunes = 255
 	leeway          = 30 * time.Second
-
-	// A fetch of keys that hangs holds up the start, or the one request that
-	// came with an unknown key, for this long.
-	jwksTimeout = 5 * time.Second
-	// Keys are fetched again this often, and, at most this often, when a token
-	// names a key that is not known.
-	jwksRefresh           = 5 * time.Minute
-	jwksUnknownKeyRefresh = 30 * time.Second
 )
 
 // Config says which tokens count. Exactly one of Secret and JWKSURL is set.
@@ -51,6 +40,8 @@ type Config struct {
 	Issuer   string
 	Audience string
 	Log      *slog.Logger
+
+	refetchEvery time.Duration // 0 but in tests
 }
 
 // Error is a token's fault; its text names the claim and the rule and is fit
@@ -94,11 +85,10 @@ func New(ctx context.Context, config Config) (*Verifier, error) {
 		}
 	default:
 		methods = []string{"RS256", "ES256", "EdDSA"}
-		keys, err := fetchKeys(ctx, config)
-		if err != nil {
-			return nil, err
-		}
-		v.keys = keys.KeyfuncCtx
+		keys := newKeySet(config)
+		keys.fetch(ctx)
+		go keys.refresh(ctx) // until ctx ends
+		v.keys = keys.keyFor
 	}
 	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(leeway)}
 	if config.Issuer != "" {
@@ -109,27 +99,6 @@ func New(ctx context.Context, config Config) (*Verifier, error) {
 	}
 	v.parser = jwt.NewParser(options...)
 	return v, nil
-}
-
-func fetchKeys(ctx context.Context, config Config) (keyfunc.Keyfunc, error) {
-	keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{config.JWKSURL}, keyfunc.Override{
-		Client:            &http.Client{Timeout: jwksTimeout},
-		HTTPTimeout:       jwksTimeout,
-		RefreshInterval:   jwksRefresh,
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(jwksUnknownKeyRefresh), 1),
-		// Bounds the wait for the limiter and the fetch: most tokens with an
-		// invented key id are refused at once.
-		RateLimitWaitMax: jwksTimeout,
-		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
-			return func(ctx context.Context, err error) {
-				config.Log.WarnContext(ctx, "fetching the keys that sign tokens", obs.Err(err))
-			}
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("auth: preparing to fetch keys: %w", err)
-	}
-	return keys, nil
 }
 
 // FromRequest verifies the token of the Authorization header. Errors are of type *Error.
@@ -150,6 +119,9 @@ func (v *Verifier) FromRequest(r *http.Request) (Principal, error) {
 func (v *Verifier) Verify(ctx context.Context, compact string) (Principal, error) {
 	if len(compact) > maxTokenBytes {
 		return Principal{}, &Error{Rule: "token must have at most 8 KiB"}
+	}
+	if err := checkNames(compact); err != nil {
+		return Principal{}, err
 	}
 	var claims token.Claims
 	if _, err := v.parser.ParseWithClaims(compact, &claims, v.keys(ctx)); err != nil {

@@ -8,12 +8,16 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
@@ -27,17 +31,34 @@ type keyServer struct {
 	set     *jwkset.MemoryJWKSet
 	down    atomic.Bool
 	fetches atomic.Int64
+	body    atomic.Pointer[string] // answered instead of the set
+	held    atomic.Pointer[chan struct{}]
+	waiting chan struct{} // gets one when a fetch is held
+}
+
+// hold keeps fetches waiting until the returned function is called.
+func (s *keyServer) hold() (release func()) {
+	gate := make(chan struct{})
+	s.held.Store(&gate)
+	return func() { close(gate) }
 }
 
 func newKeyServer(t *testing.T) *keyServer {
 	t.Helper()
-	s := &keyServer{set: jwkset.NewMemoryStorage()}
+	s := &keyServer{set: jwkset.NewMemoryStorage(), waiting: make(chan struct{}, 100)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fetches.Add(1)
+		if gate := s.held.Load(); gate != nil {
+			s.waiting <- struct{}{}
+			<-*gate
+		}
 		body, err := s.set.JSONWithOptions(r.Context(), jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{})
 		if err != nil || s.down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
+		}
+		if other := s.body.Load(); other != nil {
+			body = []byte(*other)
 		}
 		_, _ = w.Write(body)
 	}))
@@ -62,11 +83,15 @@ func (s *keyServer) add(t *testing.T, kid string, key any) {
 	}
 }
 
-func (s *keyServer) verifier(t *testing.T) *auth.Verifier {
+func (s *keyServer) verifier(t *testing.T, changes ...func(*auth.Config)) *auth.Verifier {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	v, err := auth.New(ctx, auth.Config{JWKSURL: s.URL, Log: slog.New(slog.DiscardHandler)})
+	config := auth.Config{JWKSURL: s.URL, Log: slog.New(slog.DiscardHandler)}
+	for _, change := range changes {
+		change(&config)
+	}
+	v, err := auth.New(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,5 +189,118 @@ func TestJWKS_providerDownAtStart(t *testing.T) {
 	server.down.Store(false)
 	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, "ed", claims(nil))); err != nil {
 		t.Errorf("token after the provider came back: %v", err)
+	}
+}
+
+// Many tokens signed by a key that has just come arrive together: one fetch
+// serves them all, and none is refused.
+func TestJWKS_oneFetchForAllWhoWait(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	server := newKeyServer(t)
+	server.add(t, "old", k.rsa.Public())
+	v := server.verifier(t, func(c *auth.Config) { *c = c.WithRefetch(time.Nanosecond) })
+	server.add(t, "new", k.ed.Public())
+	compact := sign(t, jwt.SigningMethodEdDSA, k.ed, "new", claims(nil))
+	release := server.hold()
+	errs := make(chan error)
+	for range 50 {
+		go func() { // received from below
+			_, err := v.Verify(t.Context(), compact)
+			errs <- err
+		}()
+	}
+	<-server.waiting // the first of them is fetching
+	release()
+	for range 50 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := server.fetches.Load(); n != 2 {
+		t.Errorf("%d fetches, want one at start and one more", n)
+	}
+}
+
+// Invented key ids cost the provider one fetch in a while, and the next rotation
+// is seen all the same.
+func TestJWKS_unknownKeysAreRateLimited(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	server := newKeyServer(t)
+	server.add(t, "old", k.rsa.Public())
+	const every = 100 * time.Millisecond
+	v := server.verifier(t, func(c *auth.Config) { *c = c.WithRefetch(every) })
+	started := time.Now()
+	for i := range 200 {
+		if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, fmt.Sprint("invented", i), claims(nil))); err == nil {
+			t.Fatal("an invented key id was accepted")
+		}
+	}
+	if n, most := server.fetches.Load(), 2+int64(time.Since(started)/every); n > most {
+		t.Errorf("%d fetches, want %d at most", n, most)
+	}
+	server.add(t, "new", k.ed.Public())
+	compact := sign(t, jwt.SigningMethodEdDSA, k.ed, "new", claims(nil))
+	for {
+		_, err := v.Verify(t.Context(), compact)
+		if err == nil {
+			return
+		}
+		if time.Since(started) > 30*time.Second {
+			t.Fatalf("the new key is not known yet: %v", err)
+		}
+	}
+}
+
+// What is known goes on working while the provider is down or talks nonsense.
+func TestJWKS_knownKeysOutliveTheProvider(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	for name, body := range map[string]string{"down": "", "empty": `{"keys":[]}`, "nonsense": `<html>`, "cut": `{"keys":[{"kty":"OKP"`, "secrets only": `{"keys":[{"kty":"oct","kid":"ed","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newKeyServer(t)
+			server.add(t, "ed", k.ed.Public())
+			v := server.verifier(t, func(c *auth.Config) { *c = c.WithRefetch(time.Nanosecond) })
+			if body == "" {
+				server.down.Store(true)
+			} else {
+				server.body.Store(&body)
+			}
+			if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodRS256, k.rsa, "unknown", claims(nil))); err == nil {
+				t.Error("an unknown key was accepted")
+			}
+			if n := server.fetches.Load(); n < 2 {
+				t.Fatal("nobody asked the provider")
+			}
+			for _, kid := range []string{"ed", ""} {
+				if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, kid, claims(nil))); err != nil {
+					t.Errorf("known key, id %q: %v", kid, err)
+				}
+			}
+		})
+	}
+}
+
+// A key that the provider has withdrawn is gone with the next fetch, and keys
+// that nobody understands are no reason to do without the others.
+func TestJWKS_withdrawnAndUnreadableKeys(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	server := newKeyServer(t)
+	server.add(t, "old", k.rsa.Public())
+	v := server.verifier(t)
+	x, _, _ := strings.Cut(sign(t, jwt.SigningMethodEdDSA, k.ed, "", claims(nil)), ".")
+	body := fmt.Sprintf(`{"keys":[{"kty":"PQC","kid":"a"},{"kty":"RSA","kid":"b","n":%q},{"kty":"OKP","crv":"Ed25519","use":"enc","kid":"encrypts","x":%q},{"kty":"OKP","crv":"Ed25519","kid":"new","x":%q}]}`,
+		x, base64.RawURLEncoding.EncodeToString(k.ed[32:]), base64.RawURLEncoding.EncodeToString(k.ed[32:]))
+	server.body.Store(&body)
+	for kid, ok := range map[string]bool{"new": true, "encrypts": false} {
+		if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, kid, claims(nil))); (err == nil) != ok {
+			t.Errorf("%s: %v", kid, err)
+		}
+	}
+	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodRS256, k.rsa, "old", claims(nil))); err == nil {
+		t.Error("a withdrawn key still counts")
 	}
 }
