@@ -27,7 +27,8 @@ type holders struct {
 
 func (h *holders) next() string { return h.worker + "/" + strconv.FormatUint(h.n.Add(1), 36) }
 
-// claimAll claims for waiting tickets until ctx ends.
+// claimAll claims for waiting tickets until ctx ends. It locks no lanes, and so
+// no webhook's lane can hold it up.
 func (e *Engine) claimAll(ctx, base context.Context) {
 	for {
 		select {
@@ -36,7 +37,11 @@ func (e *Engine) claimAll(ctx, base context.Context) {
 			return
 		case <-e.wake:
 		}
-		for batch := e.take(maxClaim); len(batch) > 0 && ctx.Err() == nil; batch = e.take(maxClaim) {
+		for ctx.Err() == nil {
+			batch := e.take(maxClaim)
+			if len(batch) == 0 {
+				break
+			}
 			e.claim(base, batch)
 		}
 		if ctx.Err() != nil {
@@ -55,7 +60,7 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 	ids := make([]webhook.DeliveryID, 0, len(batch))
 	for _, t := range batch {
 		if twin := tickets[t.id]; twin != nil { // rung twice at once: the first one gets it
-			e.answer(t, result{})
+			t.answer(result{})
 			continue
 		}
 		tickets[t.id] = t
@@ -63,17 +68,20 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 	}
 	holder := e.holders.next()
 	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
-	if err == nil {
-		claims, err = e.claimDue(ctx, tickets, claims, holder)
-	}
+	e.settle(batch, 0, claims)
 	for _, c := range claims {
 		e.start(c, tickets[c.Delivery]) //nolint:contextcheck // a request outlives the statement that claimed it
 		delete(tickets, c.Delivery)
 	}
+	var due []*ticket
 	for _, t := range tickets {
-		e.answer(t, result{err: err})
+		if t.due && err == nil {
+			due = append(due, t)
+			continue
+		}
+		t.answer(result{err: err})
 	}
-	e.giveBack(len(batch) - len(claims))
+	e.admitSoon(due)
 	if err != nil {
 		e.doubt(webhook.Doubt{Holders: []string{holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
 	}
@@ -87,39 +95,6 @@ func (e *Engine) doubt(d webhook.Doubt) {
 		defer e.unsettled.Done()
 		e.clearDoubts(context.Background(), d)
 	}()
-}
-
-// claimDue admits the deliveries whose timers rang, as far as their webhooks'
-// windows have room. Others of the same webhook may be older and go first; the
-// bell of the one that was passed over is done, as its turn will come.
-func (e *Engine) claimDue(ctx context.Context, tickets map[webhook.DeliveryID]*ticket, claims []webhook.Claim, holder string) ([]webhook.Claim, error) {
-	claimed := make(map[webhook.DeliveryID]bool, len(claims))
-	for _, c := range claims {
-		claimed[c.Delivery] = true
-	}
-	var due []webhook.DeliveryID
-	for id, t := range tickets {
-		if t.due && !claimed[id] {
-			due = append(due, id)
-		}
-	}
-	if len(due) == 0 {
-		return claims, nil
-	}
-	adm, err := e.cfg.Store.AdmitDue(ctx, due, len(due), holder)
-	if err != nil {
-		return claims, err
-	}
-	e.cfg.Doorbell.Ring(adm.Rung)
-	e.admitAgain(ctx, adm.Again)
-	return append(claims, adm.Claimed...), nil
-}
-
-// answer tells a ticket's bell; nil tickets have none.
-func (e *Engine) answer(t *ticket, r result) {
-	if t != nil {
-		t.done <- r
-	}
 }
 
 // start sends a claimed delivery, for which a slot is taken. It counts as
@@ -142,5 +117,5 @@ func (e *Engine) release(c webhook.Claim, t *ticket, why string, fault error) {
 	if err == nil && fault == nil {
 		e.cfg.Doorbell.Ring([]webhook.Owed{c.Owed})
 	}
-	e.answer(t, result{err: err})
+	t.answer(result{err: err})
 }

@@ -21,7 +21,7 @@ func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admi
 			e.metrics.lost.Inc()
 			e.cfg.Log.WarnContext(ctx, "outcome came after its lease had ended, dropped",
 				obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number))
-			e.answer(s.ticket, result{})
+			s.ticket.answer(result{})
 			continue
 		}
 		e.tell(ctx, s)
@@ -32,7 +32,11 @@ func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admi
 	if len(gone) > 0 {
 		e.disable(ctx, gone)
 	}
-	e.admitAgain(ctx, adm.Again)
+	parties := make(map[webhook.WebhookID]party, len(batch))
+	for _, s := range batch {
+		parties[s.Claim.Webhook] = partyOf(s.Claim.Owed)
+	}
+	e.admitAgain(ctx, adm.Again, parties)
 }
 
 // tell logs an attempt, answers its bell, or gives the delivery a bell of its own.
@@ -41,7 +45,7 @@ func (e *Engine) tell(ctx context.Context, s settled) {
 	e.logAttempt(ctx, s.Outcome)
 	outcome := s.Outcome
 	if s.ticket != nil {
-		e.answer(s.ticket, result{outcome: &outcome})
+		s.ticket.answer(result{outcome: &outcome})
 		if s.ticket.own {
 			return
 		}
@@ -85,29 +89,5 @@ func (e *Engine) disable(ctx context.Context, hooks []webhook.WebhookID) {
 	}
 	for _, hook := range hooks {
 		e.cfg.Log.InfoContext(ctx, "webhook disabled by 410", obs.Webhook(hook))
-	}
-}
-
-// maxAgain bounds how often lanes are looked at again at once.
-const maxAgain = 3
-
-// admitAgain looks once more at webhooks that gained deliveries while a
-// statement waited for their locks. What it misses, the relay finds.
-func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	for range maxAgain {
-		if len(hooks) == 0 {
-			return
-		}
-		lease, holder := e.reserve(len(hooks)), e.holders.next()
-		adm, err := e.cfg.Store.Admit(ctx, hooks, lease, holder)
-		e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
-		if err != nil {
-			e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
-			e.doubt(webhook.Doubt{Holders: []string{holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx
-			return
-		}
-		hooks = adm.Again
 	}
 }

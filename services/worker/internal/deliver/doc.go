@@ -6,12 +6,20 @@
 // memory is bounded by its slots: a slot is taken before a delivery is claimed
 // and given back when its response has been read.
 //
-// One goroutine claims, one goroutine per claimed delivery sends, two record,
-// each for its share of the webhooks. What they cannot record they set apart and
-// try again webhook by webhook, so that a locked lane delays its own only.
-// Claims and records are batched by what has piled up while the last one ran.
+// One goroutine claims, one admits deliveries whose timers rang, one goroutine per
+// claimed delivery sends, two record, each for its share of the webhooks. What
+// they cannot record they set apart and try again webhook by webhook, so that a
+// locked lane delays its own only. Claims and records are batched by what has
+// piled up while the last one ran.
+//
+// Slots go round the tenants that wait for some (I10), and one that holds many
+// gets no more before there are many free ones: see greed. Deliveries that have
+// to wait for their tenant's share do so here, without a bell, so that however
+// many they are, they keep no bell from being answered; they are still unclaimed,
+// and any other worker that is rung for them may have them.
+//
 // Recording a webhook's outcomes frees places in its window, and the same
-// statement claims its next deliveries, as far as slots are free that nobody
-// has been waiting for: so a backlog moves without Redis, and yet does not push
-// ahead of those who were rung for.
+// statement claims its next deliveries, as far as their tenant's share allows and
+// slots are free that nobody has been waiting for: so a backlog moves without
+// Redis, and yet does not push ahead of those who were rung for.
 package deliver

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -66,10 +67,11 @@ type Engine struct {
 	records [recorders]*recorder
 
 	mu       sync.Mutex
-	free     int // slots
-	waiting  []*ticket
+	slots    shares
+	due      []*ticket // to be admitted first
 	stopping bool
 	wake     chan struct{} // there may be something to claim
+	wakeDue  chan struct{} // there is something to admit
 
 	unsettled sync.WaitGroup // claims that are neither released nor recorded
 }
@@ -81,24 +83,33 @@ func New(cfg Config) (*Engine, error) {
 		return nil, errors.New("deliver: every field of Config is required")
 	}
 	e := &Engine{
-		cfg: cfg, free: cfg.Slots, timers: newTimers(), holders: holders{worker: cfg.Worker},
-		wake: make(chan struct{}, 1),
+		cfg: cfg, slots: newShares(cfg.Slots), timers: newTimers(), holders: holders{worker: cfg.Worker},
+		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1),
 	}
 	for i := range e.records {
 		e.records[i] = newRecorder(e)
 	}
-	e.metrics = newMetrics(cfg.Registry, e.inFlight)
+	e.metrics = newMetrics(cfg.Registry, e.inFlight, e.waiting)
 	return e, nil
 }
 
 // ticket is one delivery that a bell waits for.
 type ticket struct {
-	id webhook.DeliveryID
+	id    webhook.DeliveryID
+	party party
 	// due means that the bell is a timer: the delivery may need admission first.
 	due bool
 	// own means that the bell lives on with the delivery.
-	own  bool
-	done chan<- result
+	own   bool
+	done  chan<- result // nil: the bell is answered already
+	taken bool
+}
+
+// answer tells a ticket's bell, if there is one.
+func (t *ticket) answer(r result) {
+	if t != nil && t.done != nil {
+		t.done <- r
+	}
 }
 
 // result is what a bell learns of one of its deliveries.
@@ -123,7 +134,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, r := range e.records {
 		recording.Go(func() { r.run(base) })
 	}
+	var admitting sync.WaitGroup
+	admitting.Go(func() { e.admitAllDue(ctx, base) })
 	e.claimAll(ctx, base)
+	admitting.Wait()
 	e.unsettled.Wait()
 	for _, r := range e.records {
 		close(r.in)
@@ -133,19 +147,20 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Deliver sees to deliveries that a bell names, and returns when those that
-// this worker could claim are recorded. Outcomes of the others are nil.
-func (e *Engine) Deliver(ctx context.Context, ids []webhook.DeliveryID, timer, own bool) ([]*webhook.Outcome, error) {
-	done := make(chan result, len(ids))
-	tickets := make([]*ticket, len(ids))
-	for i, id := range ids {
-		tickets[i] = &ticket{id: id, due: timer, own: own, done: done}
+// this worker could claim are recorded. Outcomes of the others are nil, also of
+// those that have to wait until their tenant has slots again.
+func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome, error) {
+	done := make(chan result, len(b.Deliveries))
+	tickets := make([]*ticket, len(b.Deliveries))
+	for i, id := range b.Deliveries {
+		tickets[i] = &ticket{id: id, party: party{b.TenantOf(i), b.Queue == tasks.Test}, due: b.Own, own: b.Own, done: done}
 	}
 	if !e.enqueue(tickets) {
 		return nil, ErrStopping
 	}
 	var outcomes []*webhook.Outcome
 	var trouble error
-	for range ids {
+	for range tickets {
 		select {
 		case r := <-done:
 			outcomes = append(outcomes, r.outcome)
@@ -163,15 +178,17 @@ func (e *Engine) enqueue(tickets []*ticket) bool {
 	if e.stopping {
 		return false
 	}
-	e.waiting = append(e.waiting, tickets...)
-	e.poke()
+	for _, t := range tickets {
+		e.slots.add(t)
+	}
+	poke(e.wake)
 	return true
 }
 
-// poke wakes the claiming goroutine; one token is enough.
-func (e *Engine) poke() {
+// poke wakes whoever listens; one token is enough.
+func poke(wake chan<- struct{}) {
 	select {
-	case e.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -180,44 +197,67 @@ func (e *Engine) poke() {
 func (e *Engine) take(limit int) []*ticket {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := min(limit, e.free, len(e.waiting))
-	batch := e.waiting[:n:n]
-	e.waiting = e.waiting[n:]
-	e.free -= n
+	batch := e.slots.take(limit)
+	if len(batch) == 0 {
+		e.slots.park()
+	}
 	return batch
 }
 
-// reserve takes up to limit slots that no ticket is waiting for.
-func (e *Engine) reserve(limit int) int {
+// reserve takes slots for the next deliveries of parties, as far as their shares
+// allow and no ticket is waiting for them.
+func (e *Engine) reserve(wants map[party]int) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping {
 		return 0
 	}
-	n := max(0, min(limit, e.free-len(e.waiting)))
-	e.free -= n
-	return n
+	return e.slots.reserve(wants)
 }
 
-func (e *Engine) giveBack(slots int) {
-	if slots == 0 {
-		return
-	}
+// settle turns slots that tickets hold, and reserved ones, into the slots of
+// claims. There are never more claims than that.
+func (e *Engine) settle(tickets []*ticket, reserved int, claims []webhook.Claim) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.free += slots
-	e.poke()
+	for _, t := range tickets {
+		e.slots.hold(t.party, -1)
+	}
+	e.slots.free += reserved
+	for _, c := range claims {
+		e.slots.hold(partyOf(c.Owed), 1)
+	}
+	if len(tickets)+reserved > len(claims) {
+		poke(e.wake)
+	}
 }
 
-// stop turns waiting tickets away and lets no new ones in.
+func (e *Engine) giveBack(p party) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.slots.hold(p, -1)
+	poke(e.wake)
+}
+
+// stop turns waiting tickets away and lets no new ones in. Others are rung for
+// those whose bells have been answered: which queue that is does not matter.
 func (e *Engine) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopping = true
-	for _, t := range e.waiting {
-		t.done <- result{err: ErrStopping}
+	var owed []webhook.Owed
+	for _, t := range append(e.slots.empty(), e.due...) {
+		if t.done == nil {
+			o := webhook.Owed{Delivery: t.id, Tenant: t.party.tenant}
+			if t.party.test {
+				o.Kind = webhook.KindTest
+			}
+			owed = append(owed, o)
+		}
+		t.answer(result{err: ErrStopping})
 	}
-	e.waiting = nil
+	e.due = nil
+	e.cfg.Doorbell.Ring(owed)
 }
 
 func (e *Engine) isStopping() bool {
@@ -229,5 +269,11 @@ func (e *Engine) isStopping() bool {
 func (e *Engine) inFlight() float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return float64(e.cfg.Slots - e.free)
+	return float64(e.cfg.Slots - e.slots.free)
+}
+
+func (e *Engine) waiting() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return float64(e.slots.waiting())
 }

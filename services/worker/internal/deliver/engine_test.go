@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -95,7 +96,7 @@ func TestI9_stopDuringACommitThatClaimsMoreRecordsThatToo(t *testing.T) {
 	go func() { ran <- e.Run(ctx) }()
 	delivered := make(chan error, 1)
 	go func() {
-		_, err := e.Deliver(context.Background(), []webhook.DeliveryID{id(1)}, false, false)
+		_, err := e.Deliver(context.Background(), tasks.Bell{Deliveries: []webhook.DeliveryID{id(1)}})
 		delivered <- err
 	}()
 	<-store.recording

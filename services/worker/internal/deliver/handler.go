@@ -9,7 +9,7 @@ import (
 
 // Handle answers a bell when everything it rang for is recorded.
 func (e *Engine) Handle(ctx context.Context, b tasks.Bell) (tasks.Answer, error) {
-	outcomes, err := e.Deliver(ctx, b.Deliveries, b.Own, b.Own)
+	outcomes, err := e.Deliver(ctx, b)
 	if err != nil || !b.Own || outcomes[0] == nil || outcomes[0].Claim.Kind == webhook.KindTest {
 		return tasks.Answer{}, err
 	}

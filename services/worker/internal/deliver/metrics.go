@@ -15,7 +15,7 @@ type metrics struct {
 	faults   prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, inFlight func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, inFlight, waiting func() float64) *metrics {
 	m := &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "hooks_attempts_total", Help: "Recorded attempts by error class; OK is a 2xx.",
@@ -40,7 +40,9 @@ func newMetrics(reg prometheus.Registerer, inFlight func() float64) *metrics {
 	}
 	reg.MustRegister(m.attempts, m.duration, m.batch, m.chained, m.lost, m.faults, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hooks_slots_in_use", Help: "Deliveries claimed by this worker and not answered yet.",
-	}, inFlight))
+	}, inFlight), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hooks_slots_wanted", Help: "Deliveries that wait for a slot of their tenant's share.",
+	}, waiting))
 	return m
 }
 

@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,13 +61,32 @@ func (r *recorder) run(ctx context.Context) {
 		if batch = r.join(batch); len(batch) == 0 {
 			continue
 		}
-		holder := r.engine.holders.next()
-		if err := r.engine.record(ctx, batch, holder); err != nil {
-			r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
-				obs.Count(len(batch)), obs.Err(err))
-			r.setApart(ctx, batch, holder)
+		for _, part := range r.engine.split(batch) {
+			holder := r.engine.holders.next()
+			if err := r.engine.record(ctx, part, holder); err != nil {
+				r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
+					obs.Count(len(part)), obs.Err(err))
+				r.setApart(ctx, part, holder)
+			}
 		}
 	}
+}
+
+// split puts the outcomes of those who have all that they may have at present
+// behind the others: one statement must not give to the ones what is reserved
+// for the others. Mostly there is but one kind.
+func (e *Engine) split(batch []settled) [][]settled {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var parts [2][]settled
+	for _, s := range batch {
+		n := 0
+		if !e.slots.mayTake(partyOf(s.Claim.Owed)) {
+			n = 1
+		}
+		parts[n] = append(parts[n], s)
+	}
+	return slices.DeleteFunc(parts[:], func(part []settled) bool { return len(part) == 0 })
 }
 
 // gather collects what has come, and waits a little for more when more is to
@@ -209,14 +229,16 @@ func (r *recorder) insistOnEach(ctx context.Context, l *line, batch []settled, c
 	r.insist(ctx, l, []settled{s})
 }
 
-// record commits a batch, with as many slots for the next deliveries as nobody
-// else is waiting for, starts those, and goes on with what that set free.
+// record commits a batch, with as many slots for the next deliveries as their
+// parties' shares allow and nobody is waiting for, starts those, and goes on with
+// what that set free.
 func (e *Engine) record(ctx context.Context, batch []settled, holder string) error {
-	outcomes := make([]webhook.Outcome, len(batch))
+	outcomes, wants := make([]webhook.Outcome, len(batch)), map[party]int{}
 	for i, s := range batch {
 		outcomes[i] = s.Outcome
+		wants[partyOf(s.Claim.Owed)]++
 	}
-	lease := e.reserve(len(batch))
+	lease := e.reserve(wants)
 	committing, cancel := context.WithTimeout(ctx, storeTimeout)
 	adm, err := e.cfg.Store.Record(committing, outcomes, lease, holder)
 	cancel()
@@ -230,10 +252,10 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 
 // goOn starts what was claimed into reserved slots and rings for the rest.
 func (e *Engine) goOn(adm webhook.Admission, reserved int) {
+	e.settle(nil, reserved, adm.Claimed)
 	for _, c := range adm.Claimed {
 		e.start(c, nil)
 	}
-	e.giveBack(reserved - len(adm.Claimed))
 	e.cfg.Doorbell.Ring(adm.Rung)
 	e.metrics.chained.Add(float64(len(adm.Claimed)))
 }
@@ -259,7 +281,7 @@ func (e *Engine) giveUp(ctx context.Context, batch []settled, err error) {
 	for _, s := range batch {
 		e.cfg.Log.ErrorContext(ctx, "outcome not recorded, the attempt will be repeated",
 			obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number), obs.Err(err))
-		e.answer(s.ticket, result{err: err})
+		s.ticket.answer(result{err: err})
 	}
 	e.metrics.lost.Add(float64(len(batch)))
 	e.unsettled.Add(-len(batch))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -115,7 +116,7 @@ func TestI3_leasesThatALostAnswerMayHaveTakenAreReleasedAndRungFor(t *testing.T)
 				store.losing = 1
 			}
 			e := run(t, losingAfter{store, test.answered}, doorbell)
-			_, err := e.Deliver(t.Context(), []webhook.DeliveryID{id}, false, false)
+			_, err := e.Deliver(t.Context(), tasks.Bell{Deliveries: []webhook.DeliveryID{id}})
 			if wantErr := test.answered == 0; (err != nil) != wantErr {
 				t.Errorf("Deliver = %v, want an error: %t", err, wantErr)
 			}

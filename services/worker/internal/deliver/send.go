@@ -16,7 +16,7 @@ const recordReserve = 2 * time.Second
 // back when the outcome has found a place in the recorder's queue, so that
 // outcomes cannot pile up beyond the slots when PostgreSQL is away.
 func (e *Engine) send(c webhook.Claim, t *ticket) {
-	defer e.giveBack(1)
+	defer e.giveBack(partyOf(c.Owed))
 	settledHere := true // otherwise the recorder does it
 	defer func() {
 		if settledHere {
