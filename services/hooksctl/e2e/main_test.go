@@ -40,7 +40,7 @@ func withBinaries(run func() int) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	args := []string{"build", "-buildvcs=false", "-race=" + raceSetting(), "-o", dir + string(os.PathSeparator)}
-	for _, service := range []string{"api", "worker", "monitor"} {
+	for _, service := range []string{"api", "worker", "monitor", "hooksctl"} {
 		args = append(args, modules+service)
 	}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
