@@ -27,13 +27,19 @@ type bounds struct {
 	connect time.Duration
 }
 
+// maxSilence is how long what was sent may stay unacknowledged. A server that
+// only takes its time acknowledges at once.
+const maxSilence = 6 * time.Second
+
 func defaultBounds() bounds { return bounds{margin: 5 * time.Second, connect: 5 * time.Second} }
 
 // newConnector makes connections that notice a server which vanished without a
 // word: a host that lost its power, a network that drops packets. The driver
 // never looks at a context while it reads, it only asks the server to cancel; so
 // each read ends by itself when even a statement that timed out would have been
-// answered. Idle connections are not read from.
+// answered. Idle connections are not read from. Where the system offers it, a
+// peer that acknowledges nothing for maxSilence ends a connection before that,
+// and the idle ones of the pool with it.
 //
 // Without a statement_timeout, as in migrations, an answer may take for ever,
 // and only TCP's keepalive tells that nobody is there.
@@ -54,7 +60,8 @@ func newConnector(dsn string, b bounds) (*pq.Connector, error) {
 		d.read = max(timeout, b.longest) + b.margin
 		d.write = d.read
 	}
-	d.net.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
+	d.net.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+	d.net.Control = boundSilence
 	connector, err := pq.NewConnectorConfig(config)
 	if err != nil {
 		return nil, errors.New("reading DATABASE_URL: not a valid PostgreSQL URL")
