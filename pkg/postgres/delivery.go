@@ -55,6 +55,9 @@ func (s *Deliveries) Get(ctx context.Context, tenant webhook.TenantID, id webhoo
 // List returns a page of the deliveries that pass the filter, newest first.
 // Those of deleted webhooks and test sends are among them.
 func (s *Deliveries) List(ctx context.Context, tenant webhook.TenantID, f webhook.DeliveryFilter, p webhook.Page[webhook.DeliveryID]) (webhook.Slice[webhook.Delivery], error) {
+	if known, err := s.knows(ctx, tenant, f.Webhook); err != nil || !known {
+		return webhook.Slice[webhook.Delivery]{}, err
+	}
 	args := deliveryFilterArgs(tenant, f)
 	query := func(text string, within span, limit int) (rows []deliveryRow, err error) {
 		err = s.db.SelectContext(ctx, &rows, text, with(args, within.low, within.high, limit)...)
@@ -70,7 +73,8 @@ func (s *Deliveries) List(ctx context.Context, tenant webhook.TenantID, f webhoo
 			if err != nil || len(rows) == limit || first == within {
 				return rows, err
 			}
-			return query(selectDeliveries, within, limit)
+			older, err := query(selectDeliveries, span{within.low, first.low}, limit-len(rows))
+			return append(rows, older...), err
 		},
 		any: func(within span) (found bool, err error) {
 			err = s.db.GetContext(ctx, &found, anyDeliveries, with(args, within.low, within.high)...)
@@ -86,9 +90,24 @@ func (s *Deliveries) List(ctx context.Context, tenant webhook.TenantID, f webhoo
 
 // Count returns how many deliveries pass the filter.
 func (s *Deliveries) Count(ctx context.Context, tenant webhook.TenantID, f webhook.DeliveryFilter) (n int, err error) {
+	if known, err := s.knows(ctx, tenant, f.Webhook); err != nil || !known {
+		return 0, err
+	}
 	within := deliverySpan(f)
 	err = s.db.GetContext(ctx, &n, countDeliveries, with(deliveryFilterArgs(tenant, f), within.low, within.high)...)
 	return n, dbError("counting deliveries", err)
+}
+
+const wasWebhook = `SELECT EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = $1 AND w.id = $2)`
+
+// knows reports whether a webhook is or was the tenant's; true without any. What
+// it is not asked about is not looked at: the time to pass over another tenant's
+// deliveries would tell how many there are.
+func (s *Deliveries) knows(ctx context.Context, tenant webhook.TenantID, hook *webhook.WebhookID) (bool, error) {
+	if hook == nil {
+		return true, nil
+	}
+	return s.exists(ctx, wasWebhook, tenant, *hook)
 }
 
 // deliverySpan turns the filter's times into ids. The deliveries of an event

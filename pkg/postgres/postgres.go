@@ -97,13 +97,15 @@ func (c Config) dsn() (string, error) {
 	set("tcp_keepalives_interval", "5")
 	set("tcp_keepalives_count", "3")
 	set("timezone", "UTC")
+	set("jit", "off") // compiling for every partition takes longer than it saves
 	set("application_name", "crm-webhooks")
 	if c.HotPath {
 		// Whoever waits longer than that for a lane lets the others pass first.
 		set("lock_timeout", "2000")
 		set("plan_cache_mode", "force_generic_plan")
 		set("enable_seqscan", "off")
-		set("jit", "off")
+	} else {
+		set("work_mem", "16MB") // statistics count in memory instead of sorting on disk
 	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil

@@ -139,10 +139,18 @@ func (a *api) deliveries(ctx context.Context, tenant webhook.TenantID, hook *web
 		return c, nil
 	}
 	c.read = func(ctx context.Context) (webhook.Slice[webhook.Delivery], error) {
+		if filter.Event == nil && len(filter.Statuses)+len(filter.Events) > 0 {
+			if err := a.spendScan(ctx, tenant, 1); err != nil {
+				return webhook.Slice[webhook.Delivery]{}, a.fail(ctx, err)
+			}
+		}
 		slice, err := a.Management.Deliveries(ctx, tenant, filter, page)
 		return slice, a.check(ctx, err)
 	}
 	c.count = func(ctx context.Context) (int, error) {
+		if err := a.spendScan(ctx, tenant, 1); err != nil {
+			return 0, a.fail(ctx, err)
+		}
 		n, err := a.Management.CountDeliveries(ctx, tenant, filter)
 		return n, a.check(ctx, err)
 	}

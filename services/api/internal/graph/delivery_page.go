@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
@@ -38,6 +40,8 @@ type deliveryPage struct {
 	hooks    batch[webhook.WebhookID, webhook.Webhook]
 	payloads batch[webhook.EventID, string]
 	attempts batch[webhook.DeliveryID, []webhook.Attempt]
+
+	shown lazy[map[webhook.WebhookID]*webhookConfig]
 }
 
 func (a *api) newDeliveryPage(tenant webhook.TenantID, rows []webhook.Delivery) *deliveryPage {
@@ -45,8 +49,10 @@ func (a *api) newDeliveryPage(tenant webhook.TenantID, rows []webhook.Delivery) 
 	p.hooks.cost, p.hooks.load = 1, a.Management.WebhooksByID
 	p.hooks.idOf = func(d webhook.Delivery) webhook.WebhookID { return d.WebhookID }
 	p.payloads.cost, p.payloads.load = largeItemCost, a.Management.PayloadsByEvent
+	p.payloads.bytes = func(body string) int { return len(body) }
 	p.payloads.idOf = func(d webhook.Delivery) webhook.EventID { return d.EventID }
 	p.attempts.cost, p.attempts.load = largeItemCost, a.Management.AttemptsByDelivery
+	p.attempts.bytes = bytesOf
 	p.attempts.idOf = func(d webhook.Delivery) webhook.DeliveryID { return d.ID }
 	return p
 }
@@ -89,7 +95,15 @@ func (d *delivery) Webhook(ctx context.Context) (*webhookConfig, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	return d.page.api.showWebhook(w), nil
+	shown, err := d.page.shown.get(func() (map[webhook.WebhookID]*webhookConfig, error) {
+		all := d.page.hooks.loaded.value
+		out := make(map[webhook.WebhookID]*webhookConfig, len(all))
+		for _, config := range d.page.api.showWebhooks(slices.Collect(maps.Values(all))) {
+			out[config.hook.ID] = config
+		}
+		return out, nil
+	})
+	return shown[w.ID], err
 }
 
 // Payload answers the body that is sent.
@@ -129,6 +143,7 @@ type batch[ID comparable, V any] struct {
 	cost   int
 	idOf   func(webhook.Delivery) ID
 	load   func(context.Context, webhook.TenantID, []ID) (map[ID]V, error)
+	bytes  func(V) int // nil when no value is large
 	loaded lazy[map[ID]V]
 }
 
@@ -138,10 +153,23 @@ func (b *batch[ID, V]) of(ctx context.Context, p *deliveryPage, row webhook.Deli
 			return nil, p.api.fail(ctx, err)
 		}
 		found, err := b.load(ctx, p.tenant, b.ids(p.rows))
+		if err == nil {
+			err = spend(ctx, b.size(found)/bytesPerCost)
+		}
 		return found, p.api.check(ctx, err)
 	})
 	v, found := all[b.idOf(row)]
 	return v, found, err
+}
+
+func (b *batch[ID, V]) size(all map[ID]V) (n int) {
+	if b.bytes == nil {
+		return 0
+	}
+	for _, v := range all {
+		n += b.bytes(v)
+	}
+	return n
 }
 
 func (b *batch[ID, V]) ids(rows []webhook.Delivery) []ID {
@@ -154,6 +182,17 @@ func (b *batch[ID, V]) ids(rows []webhook.Delivery) []ID {
 		}
 	}
 	return ids
+}
+
+// bytesOf is about what attempts take in an answer.
+func bytesOf(attempts []webhook.Attempt) (n int) {
+	for _, a := range attempts {
+		n += len(a.ResponseBody) + len(a.Error)
+		for _, h := range slices.Concat(a.RequestHeaders, a.ResponseHeaders) {
+			n += len(h.Name) + len(h.Value)
+		}
+	}
+	return n
 }
 
 // attempt is the type WebhookDeliveryAttempt.

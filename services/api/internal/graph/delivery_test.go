@@ -65,7 +65,7 @@ func TestDeliveries_eachKindIsLoadedOnce(t *testing.T) {
 	if len(got.Errors) > 0 {
 		t.Fatal(got.Errors)
 	}
-	want := map[string]int{"Deliveries": 1, "CountDeliveries": 1, "WebhooksByID": 1, "PayloadsByEvent": 1, "AttemptsByDelivery": 1}
+	want := map[string]int{"Deliveries": 1, "CountDeliveries": 1, "WebhooksByID": 1, "PayloadsByEvent": 1, "AttemptsByDelivery": 1, "LogSize": 1}
 	if diff := cmp.Diff(want, f.calls); diff != "" {
 		t.Error(diff)
 	}

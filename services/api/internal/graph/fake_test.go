@@ -41,6 +41,7 @@ type fake struct {
 	period   webhook.Period
 	accepted []webhook.NewEvent
 	err      error // what every call answers, when set
+	size     int   // what the log pretends to hold
 	panics   bool  // whether it does so by a panic
 	forgets  bool  // whether Accept leaves one out
 
@@ -228,6 +229,23 @@ func (f *fake) Stats(_ context.Context, tenant webhook.TenantID, hook *webhook.W
 	f.period = p
 	f.mu.Unlock()
 	return webhook.Stats{Total: len(f.deliveriesOf(tenant, webhook.DeliveryFilter{Webhook: hook}))}, f.called("Stats")
+}
+
+func (f *fake) StatsByWebhook(ctx context.Context, tenant webhook.TenantID, hooks []webhook.WebhookID, p webhook.Period) (map[webhook.WebhookID]webhook.Stats, error) {
+	out := map[webhook.WebhookID]webhook.Stats{}
+	for _, id := range hooks {
+		s, err := f.Stats(ctx, tenant, &id, p)
+		if err != nil {
+			return nil, err
+		}
+		out[id] = s
+	}
+	return out, f.called("StatsByWebhook")
+}
+
+func (f *fake) LogSize(_ context.Context, tenant webhook.TenantID, most int) (int, error) {
+	n := max(f.size, len(f.deliveriesOf(tenant, webhook.DeliveryFilter{})))
+	return min(n, most), f.called("LogSize")
 }
 
 func (f *fake) Accept(_ context.Context, events []webhook.NewEvent) ([]webhook.AcceptedEvent, error) {

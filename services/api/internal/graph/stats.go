@@ -12,6 +12,11 @@ import (
 type StatsReader interface {
 	// Stats counts the tenant's deliveries, or those of one webhook.
 	Stats(ctx context.Context, tenant webhook.TenantID, hook *webhook.WebhookID, p webhook.Period) (webhook.Stats, error)
+	// StatsByWebhook does so for several at the cost of one; those without any
+	// deliveries may be left out.
+	StatsByWebhook(ctx context.Context, tenant webhook.TenantID, hooks []webhook.WebhookID, p webhook.Period) (map[webhook.WebhookID]webhook.Stats, error)
+	// LogSize counts the tenant's deliveries, but not beyond most.
+	LogSize(ctx context.Context, tenant webhook.TenantID, most int) (int, error)
 }
 
 // periodArgs are the arguments of statistics; what is absent is open.
@@ -72,7 +77,7 @@ func (a *api) stats(ctx context.Context, tenant webhook.TenantID, hook *webhook.
 	if hook != nil && hook.IsZero() {
 		return stats{}, nil
 	}
-	if err := spend(ctx, statementCost); err != nil {
+	if err := a.spendScan(ctx, tenant, 1); err != nil {
 		return stats{}, a.fail(ctx, err)
 	}
 	counted, err := a.Management.Stats(ctx, tenant, hook, period)

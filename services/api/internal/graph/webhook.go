@@ -26,7 +26,7 @@ type WebhookReader interface {
 
 // webhookConfig is the type WebhookConfig.
 type webhookConfig struct {
-	api  *api
+	page *webhookPage
 	hook webhook.Webhook
 
 	ID               identifier
@@ -47,9 +47,9 @@ type webhookConfig struct {
 	UpdatedAt        timestamp
 }
 
-func (a *api) showWebhook(w webhook.Webhook) *webhookConfig {
+func (p *webhookPage) show(w webhook.Webhook) *webhookConfig {
 	return &webhookConfig{
-		api:              a,
+		page:             p,
 		hook:             w,
 		ID:               identifierOf(w.ID),
 		Name:             w.Name,
@@ -70,14 +70,6 @@ func (a *api) showWebhook(w webhook.Webhook) *webhookConfig {
 	}
 }
 
-func (a *api) showWebhooks(hooks []webhook.Webhook) []*webhookConfig {
-	out := make([]*webhookConfig, len(hooks))
-	for i, w := range hooks {
-		out[i] = a.showWebhook(w)
-	}
-	return out
-}
-
 // Deliveries lists the webhook's deliveries.
 func (w *webhookConfig) Deliveries(ctx context.Context, args struct {
 	Filter *deliveryFilter
@@ -89,18 +81,22 @@ func (w *webhookConfig) Deliveries(ctx context.Context, args struct {
 		return nil, err
 	}
 	if err := spend(ctx, statementCost); err != nil {
-		return nil, w.api.fail(ctx, err)
+		return nil, w.page.api.fail(ctx, err)
 	}
-	return w.api.deliveries(ctx, principal.Tenant, &w.hook.ID, args.Filter, pageArgs{First: args.First, After: args.After})
+	return w.page.api.deliveries(ctx, principal.Tenant, &w.hook.ID, args.Filter, pageArgs{First: args.First, After: args.After})
 }
 
 // Stats counts the webhook's deliveries.
 func (w *webhookConfig) Stats(ctx context.Context, args periodArgs) (stats, error) {
-	principal, err := enter(ctx, opNestedStats)
-	if err != nil {
+	if _, err := enter(ctx, opNestedStats); err != nil {
 		return stats{}, err
 	}
-	return w.api.stats(ctx, principal.Tenant, &w.hook.ID, args)
+	period, err := args.period()
+	if err != nil {
+		return stats{}, w.page.api.fail(ctx, err)
+	}
+	counted, err := w.page.statsOf(ctx, w.hook.ID, period)
+	return showStats(counted), err
 }
 
 // Webhook answers one webhook, null when the tenant has none of this id.

@@ -49,6 +49,17 @@ func (s *Service) PayloadsByEvent(ctx context.Context, tenant webhook.TenantID, 
 	return s.cfg.Deliveries.Payloads(ctx, tenant, ids)
 }
 
+// StatsByWebhook does what Stats does for several webhooks at the cost of one;
+// those without deliveries are left out.
+func (s *Service) StatsByWebhook(ctx context.Context, tenant webhook.TenantID, hooks []webhook.WebhookID, p webhook.Period) (map[webhook.WebhookID]webhook.Stats, error) {
+	return s.cfg.Deliveries.StatsByWebhook(ctx, tenant, hooks, p)
+}
+
+// LogSize counts the tenant's deliveries, but not beyond most.
+func (s *Service) LogSize(ctx context.Context, tenant webhook.TenantID, most int) (int, error) {
+	return s.cfg.Deliveries.Size(ctx, tenant, most)
+}
+
 // Stats counts deliveries created in a period, of one webhook (NotFound when
 // there is none) or of the tenant. Test sends do not count.
 func (s *Service) Stats(ctx context.Context, tenant webhook.TenantID, hook *webhook.WebhookID, p webhook.Period) (webhook.Stats, error) {

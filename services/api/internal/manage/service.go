@@ -49,6 +49,8 @@ type DeliveryReader interface {
 	Attempts(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error)
 	Payloads(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error)
 	Stats(ctx context.Context, tenant webhook.TenantID, hook *webhook.WebhookID, p webhook.Period) (webhook.Stats, error)
+	StatsByWebhook(ctx context.Context, tenant webhook.TenantID, hooks []webhook.WebhookID, p webhook.Period) (map[webhook.WebhookID]webhook.Stats, error)
+	Size(ctx context.Context, tenant webhook.TenantID, most int) (int, error)
 }
 
 // Retrier gives a failed delivery a fresh budget. It returns what to ring for,
