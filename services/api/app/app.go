@@ -31,8 +31,8 @@ const (
 	// the longest timeout of a webhook and two seconds more.
 	httpGrace = webhook.MaxTimeout + 5*time.Second
 	grace     = httpGrace + 5*time.Second
-	// hotConns is for accepting: two commits at a time and a reserve.
-	hotConns = 4
+	// hotConns is for accepting: five commits at a time and a reserve.
+	hotConns = 6
 )
 
 // App is one api.

@@ -7,9 +7,15 @@
 // Submissions are group-committed: whatever arrived while the last commit ran
 // goes into the next one, in one statement. A lone submission waits for nobody.
 //
+// A group locks the lanes of all its webhooks until it is committed, and their
+// workers' records wait meanwhile. Many events in one submission are therefore no
+// group's business: they are stored by themselves, in a way that locks lanes for
+// an instant only, so that a tenant's burst delays neither the others' mutations
+// nor their deliveries.
+//
 // What a commit costs is what it owes: 1,000 events for 100 webhooks take seconds.
-// Groups are therefore bounded by deliveries, and a submission beyond the bound is
-// stored by itself, one at a time, beside the groups and without holding them up.
+// A submission beyond the bound of a group is stored one at a time, beside all
+// others.
 package accept
 
 import (
@@ -44,15 +50,16 @@ type Config struct {
 }
 
 const (
-	// maxGroup bounds the events of one commit; a single submission may hold as
-	// many by itself.
-	maxGroup = 1000
+	// maxGroup bounds the events of one group's commit. A submission of more than
+	// maxTogether is in no group.
+	maxGroup    = 500
+	maxTogether = 250
 	// maxGroupWeight bounds the deliveries that one commit is expected to owe, and
 	// with them what a submission waits for its neighbours: about a fifth of a
 	// second. A submission beyond it is large.
 	maxGroupWeight = 5000
-	// lanes is how many commits may run at once: while one waits for the disk,
-	// another one is parsed.
+	// lanes is how many commits of a kind may run at once: while one waits for the
+	// disk, another one is parsed.
 	lanes = 2
 	// commitTimeout bounds a commit when PostgreSQL does not answer at all.
 	commitTimeout = 15 * time.Second
@@ -71,8 +78,9 @@ var errTooBusy = errors.New("too many events are waiting to be stored")
 // Accepter accepts events. Make one with New, and Run it.
 type Accepter struct {
 	cfg     Config
-	waiting chan *request
-	large   chan *request
+	waiting chan *request // for a group
+	bulky   chan *request // of many events
+	large   chan *request // that owe very much
 	fanouts *fanouts
 	group   prometheus.Histogram
 	events  prometheus.Counter
@@ -81,7 +89,7 @@ type Accepter struct {
 // New registers metrics.
 func New(cfg Config) *Accepter {
 	a := &Accepter{
-		cfg: cfg, waiting: make(chan *request, maxWaiting), large: make(chan *request, maxLarge), fanouts: newFanouts(),
+		cfg: cfg, waiting: make(chan *request, maxWaiting), bulky: make(chan *request, maxWaiting), large: make(chan *request, maxLarge), fanouts: newFanouts(),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooks_accept_group_size", Help: "Submissions committed together.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
@@ -92,7 +100,7 @@ func New(cfg Config) *Accepter {
 	}
 	cfg.Registry.MustRegister(a.group, a.events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hooks_accept_waiting", Help: "Submissions that wait for a commit.",
-	}, func() float64 { return float64(len(a.waiting) + len(a.large)) }))
+	}, func() float64 { return float64(len(a.waiting) + len(a.bulky) + len(a.large)) }))
 	return a
 }
 
@@ -116,12 +124,8 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 		return nil, err
 	}
 	r := &request{ctx: ctx, submission: submission, weight: a.fanouts.weigh(submission), done: make(chan webhook.Receipt, 1)}
-	queue := a.waiting
-	if r.weight > maxGroupWeight {
-		queue = a.large
-	}
 	select {
-	case queue <- r:
+	case a.queue(r) <- r:
 	default:
 		return nil, webhook.Unavailable(errTooBusy)
 	}
@@ -130,6 +134,17 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 		return receipt.Events, receipt.Err
 	case <-ctx.Done():
 		return nil, webhook.Unavailable(context.Cause(ctx))
+	}
+}
+
+func (a *Accepter) queue(r *request) chan<- *request {
+	switch {
+	case r.weight > maxGroupWeight:
+		return a.large
+	case len(r.submission.Events) > maxTogether:
+		return a.bulky
+	default:
+		return a.waiting
 	}
 }
 
@@ -173,8 +188,9 @@ func (a *Accepter) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range lanes {
 		wg.Go(func() { a.commitGroups(ctx) })
+		wg.Go(func() { a.commitEach(ctx, a.bulky, commitTimeout) })
 	}
-	wg.Go(func() { a.commitLarge(ctx) })
+	wg.Go(func() { a.commitEach(ctx, a.large, largeTimeout) })
 	wg.Wait()
 	return nil
 }
@@ -195,9 +211,9 @@ func (a *Accepter) commitGroups(ctx context.Context) {
 	}
 }
 
-func (a *Accepter) commitLarge(ctx context.Context) {
-	for r := next(ctx, a.large); r != nil; r = next(ctx, a.large) {
-		a.commitOne(context.WithoutCancel(ctx), r)
+func (a *Accepter) commitEach(ctx context.Context, queue <-chan *request, timeout time.Duration) {
+	for r := next(ctx, queue); r != nil; r = next(ctx, queue) {
+		a.commitOne(context.WithoutCancel(ctx), r, timeout)
 	}
 }
 
@@ -292,12 +308,12 @@ func (a *Accepter) commit(ctx context.Context, group []*request) {
 	}
 }
 
-// commitOne stores a large submission, rings, and answers its caller.
-func (a *Accepter) commitOne(ctx context.Context, r *request) {
+// commitOne stores a submission by itself, rings, and answers its caller.
+func (a *Accepter) commitOne(ctx context.Context, r *request, timeout time.Duration) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, largeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	receipt, owed, err := a.cfg.Store.AcceptLarge(ctx, r.submission)
 	if err != nil {

@@ -150,3 +150,49 @@ func TestAccepter_boundsGroupsByDeliveries(t *testing.T) {
 		}
 	}
 }
+
+// A tenant's burst of many events at once is in no group: it keeps the lanes of
+// nobody else locked, and takes nobody else's committer.
+func TestAccepter_manyEventsAreStoredApart(t *testing.T) {
+	t.Parallel()
+	w := &watched{entered: make(chan webhook.TenantID, 10)}
+	b := setup(t, func(s accept.Store) accept.Store { w.Store = s; return w })
+	subscribe(t, b.db, "acme", 1)
+	subscribe(t, b.db, "beta", 1)
+	for _, tenant := range []webhook.TenantID{"acme", "beta"} { // it is known then what they owe
+		if got := <-b.submit(t.Context(), eventsOf(t, tenant, 1)); got.err != nil {
+			t.Fatal(got.err)
+		}
+	}
+	tx, err := b.db.BeginTxx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), `SELECT FROM lanes WHERE tenant_id = 'acme' FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	const many, calls = 300, 3 // more calls than committers
+	var burst []<-chan answer
+	for range calls {
+		burst = append(burst, b.submit(t.Context(), eventsOf(t, "acme", many)))
+	}
+	<-w.entered
+	<-w.entered
+	for range 5 {
+		if got := <-b.submit(t.Context(), eventsOf(t, "beta", 1)); got.err != nil {
+			t.Errorf("another tenant's event during a burst: %v", got.err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	for _, done := range burst {
+		if got := <-done; got.err != nil || len(got.events) != many {
+			t.Errorf("%d events of the burst, %v", len(got.events), got.err)
+		}
+	}
+	if n := b.count(t); n != 2+5+calls*many {
+		t.Errorf("stored %d events, want all", n)
+	}
+}
