@@ -31,26 +31,37 @@ const idempotencyTTL = 24 * time.Hour
 // storeEvents is how both ways of accepting begin: it stores events and finds
 // who subscribes at this instant. The place is that of an event among those its
 // webhook is owed. Parameters: ids, tenants, types, bodies, traceparents; then
-// pairs of (index of event, pattern that would match it).
-const storeEvents = `
+// pairs of (index of event, pattern that would match it). The events of
+// acceptNotices have the ids of notices.
+const (
+	storeEvents   = storing + matching + matched
+	acceptEvents  = storeEvents + owing
+	acceptNotices = storing + matching + notAboutItself + matched + owing
+)
+
+const storing = `
 WITH event AS MATERIALIZED (
 	SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
 		WITH ORDINALITY AS e (id, tenant_id, type, body, traceparent, n)
 ), stored AS (
 	INSERT INTO events (id, tenant_id, type, body, traceparent)
 	SELECT id, tenant_id, type, body, traceparent FROM event
-), matched AS MATERIALIZED (
+)`
+
+const matching = `, matched AS MATERIALIZED (
 	SELECT n, webhook_id, row_number() OVER (PARTITION BY webhook_id ORDER BY n) AS place
 	FROM (
 		SELECT DISTINCT s.webhook_id, e.n
 		FROM unnest($6::int[], $7::text[]) AS c (n, pattern)
 		JOIN event e ON e.n = c.n
-		JOIN subscriptions s ON s.tenant_id = e.tenant_id AND s.pattern = c.pattern
+		JOIN subscriptions s ON s.tenant_id = e.tenant_id AND s.pattern = c.pattern`
+
+const matched = `
 	) m
 )`
 
-// acceptEvents stores events and writes what they are owed, all in one
-// statement (I1). Its last parameter is the window.
+// owing ends acceptEvents, which stores events and writes what they are owed, all
+// in one statement (I1). Its last parameter is the window.
 //
 // What waits for a retry does not keep new events back: only slots count. Where
 // there is a backlog, recording has filled every slot with it, oldest first.
@@ -60,7 +71,7 @@ WITH event AS MATERIALIZED (
 //
 // Rows are inserted in the order of their ids: most indexes then grow at their
 // end only, which matters where much is owed.
-const acceptEvents = storeEvents + `, lane AS MATERIALIZED (
+const owing = `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, l.open AND ` + notQuiet + ` AS open, l.admitted, w.max_attempts
 	FROM lanes l JOIN webhooks w ON w.id = l.webhook_id
 	WHERE l.webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT l.deleted
@@ -168,7 +179,7 @@ func (s *Events) acceptOnce(ctx context.Context, batch []webhook.Submission) ([]
 	}
 	if !anyKeys(batch) {
 		receipts := make([]webhook.Receipt, len(batch))
-		owed, err := s.insert(ctx, insert, prepare(batch, receipts, nil), receipts)
+		owed, err := insertEvents(ctx, insert, s.window, prepare(batch, receipts, nil), receipts)
 		return receipts, owed, err
 	}
 	for {
@@ -190,7 +201,7 @@ func (s *Events) acceptWithKeys(ctx context.Context, insert *sqlx.Stmt, batch []
 		if err := claimKeys(ctx, tx, fresh); err != nil {
 			return err
 		}
-		owed, err = s.insert(ctx, tx.StmtxContext(ctx, insert), fresh, receipts)
+		owed, err = insertEvents(ctx, tx.StmtxContext(ctx, insert), s.window, fresh, receipts)
 		return err
 	})
 	return receipts, owed, err
@@ -328,13 +339,13 @@ type owedRow struct {
 	Webhooks   pq.StringArray `db:"webhooks"` // of the admitted ones
 }
 
-// insert stores events with what they owe and completes their receipts.
-func (s *Events) insert(ctx context.Context, stmt *sqlx.Stmt, fresh []submitted, receipts []webhook.Receipt) ([]webhook.Owed, error) {
+// insertEvents stores events with what they owe and completes their receipts.
+func insertEvents(ctx context.Context, stmt *sqlx.Stmt, window int, fresh []submitted, receipts []webhook.Receipt) ([]webhook.Owed, error) {
 	if len(fresh) == 0 {
 		return nil, nil
 	}
 	var rows []owedRow
-	if err := stmt.SelectContext(ctx, &rows, acceptArgs(fresh, s.window)...); err != nil {
+	if err := stmt.SelectContext(ctx, &rows, acceptArgs(fresh, window)...); err != nil {
 		return nil, dbError("storing events", err)
 	}
 	var owed []webhook.Owed

@@ -15,16 +15,18 @@ import (
 // outcomes are recorded. Where a batch has both, a success counts as the last.
 const (
 	// laneState is what a lane l keeps beside its counts.
-	laneState = `l.quiet_until, l.failing_since, l.failed_at, l.failures`
+	laneState = `l.quiet_until, l.failing_since, l.failed_at, l.failures, l.told_at`
 
 	// aboutHealth sums up the settled attempts of a lane.
 	aboutHealth = `
 		now() + nullif(max(quiet_for), 0) * interval '1 second' AS quiet_until,
 		bool_or(status = 'success') AS succeeded, bool_or(status <> 'success') AS failed,
+		bool_or(reason IN ` + exhausted + `) AS exhausted,
 		array_agg(failed_before) FILTER (WHERE status <> 'success') AS failed_before`
 
-	// newHealth is the laneState of a locked lane l after the attempts f. A delivery
-	// that failed before counts once since the lane has been failing.
+	// newHealth is the laneState of a locked lane l after the attempts f, but for
+	// told_at. A delivery that failed before counts once since the lane has been
+	// failing.
 	newHealth = `
 		greatest(l.quiet_until, f.quiet_until) AS quiet_until,
 		CASE WHEN f.succeeded THEN NULL WHEN f.failed THEN coalesce(l.failing_since, now()) ELSE l.failing_since END AS failing_since,
@@ -125,5 +127,9 @@ func disableTx(ctx context.Context, tx *sqlx.Tx, hooks []string, reason string) 
 	if _, err := tx.ExecContext(ctx, disable, pq.Array(hooks), reason); err != nil {
 		return dbError("disabling webhooks", err)
 	}
-	return closeLanesTx(ctx, tx, hooks, false)
+	if err := closeLanesTx(ctx, tx, hooks, false); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, noticeDisabled, pq.Array(hooks), reason)
+	return dbError("noting what was disabled", err)
 }

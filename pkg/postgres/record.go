@@ -13,9 +13,10 @@ import (
 )
 
 // admitNext is the end of every statement that frees or finds slots. Before it
-// must come `lane`: locked lanes with their new state, the number of slots to
-// fill (room) and whether rows were queued that this statement's snapshot misses
-// (stale), and `freed`: per webhook the slots given back and the rows queued again.
+// must come `lane`: locked lanes with their new state, the slots given back
+// (freed; NULL: nothing was settled) and the rows queued again, the number of
+// slots to fill (room), and whether rows were queued that this statement's
+// snapshot misses (stale).
 // Parameters: $1 how many to lease at once, $2 to whom.
 const admitNext = `
 , chosen AS MATERIALIZED (
@@ -39,13 +40,13 @@ const admitNext = `
 	RETURNING p.*
 ), counted AS (
 	UPDATE lanes SET
-		admitted = lanes.admitted - coalesce(f.freed, 0) + coalesce(a.n, 0),
-		queued = lanes.queued + coalesce(f.queued, 0) - coalesce(a.n, 0),
-		quiet_until = l.quiet_until, failing_since = l.failing_since, failed_at = l.failed_at, failures = l.failures
+		admitted = lanes.admitted - coalesce(l.freed, 0) + coalesce(a.n, 0),
+		queued = lanes.queued + coalesce(l.requeued, 0) - coalesce(a.n, 0),
+		quiet_until = l.quiet_until, failing_since = l.failing_since, failed_at = l.failed_at, failures = l.failures,
+		told_at = l.told_at
 	FROM lane l
-	LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 	LEFT JOIN (SELECT webhook_id, count(*) AS n FROM p GROUP BY webhook_id) a ON a.webhook_id = l.webhook_id
-	WHERE lanes.webhook_id = l.webhook_id AND (f.webhook_id IS NOT NULL OR a.n > 0)
+	WHERE lanes.webhook_id = l.webhook_id AND (l.freed IS NOT NULL OR a.n > 0)
 )
 SELECT CASE WHEN p.lease_until IS NULL THEN 'rung' ELSE 'claimed' END AS what, ` + claimColumns + `
 FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id
@@ -54,21 +55,19 @@ SELECT 'again', ` + noUUID + `, webhook_id, '', ` + noUUID + `, '', '', 0, 0, 0,
 
 const noUUID = `'00000000-0000-0000-0000-000000000000'::uuid`
 
-// lockLanes locks the lanes of $3 and computes their free slots, as if freed
-// had already happened. $4 is the window.
+// lockLanes locks the lanes of $3 and keeps what the statement saw of them before
+// they were its own. $4 is the window.
 const lockLanes = `
 snapshot AS (
 	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
 ), locked AS MATERIALIZED (
-	SELECT webhook_id, open, admitted, queued, quiet_until, failing_since, failed_at, failures FROM lanes
-	WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
+	SELECT webhook_id, tenant_id, open, admitted, queued, quiet_until, failing_since, failed_at, failures, told_at
+	FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 
 const admitDue = `
-WITH ` + lockLanes + `, freed AS (
-	SELECT NULL::uuid AS webhook_id, 0 AS freed, 0 AS queued WHERE false
-), lane AS MATERIALIZED (
-	SELECT l.webhook_id, ` + laneState + `,
+WITH ` + lockLanes + `, lane AS MATERIALIZED (
+	SELECT l.webhook_id, ` + laneState + `, NULL::bigint AS freed, NULL::bigint AS requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
@@ -90,14 +89,14 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	DELETE FROM pending_deliveries p USING outcome o
 	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status IN ('success', 'failed')
-	RETURNING p.webhook_id, p.kind, p.failed_at AS failed_before, NULL::timestamptz AS due_at, o.*
+	RETURNING p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.failed_at AS failed_before, NULL::timestamptz AS due_at, o.*
 ), back AS (
 	UPDATE pending_deliveries p SET attempts = o.number, admitted = false, lease_until = NULL, lease_holder = NULL,
 		due_at = now() + o.delay * interval '1 second', failed_at = now(), failed_before = p.failed_at
 	FROM outcome o
 	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status = 'retrying'
-	RETURNING p.webhook_id, p.kind, p.failed_before, p.due_at, o.*
+	RETURNING p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.failed_before, p.due_at, o.*
 ), settled AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM back
 ), attempt AS (
@@ -112,13 +111,13 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	FROM settled s
 	WHERE d.id = s.id AND d.webhook_id = s.webhook_id -- by whichever index: statistics of empty partitions mislead
 ), freed AS (
-	SELECT webhook_id, count(*) AS freed, count(due_at) AS queued, ` + aboutHealth + `
+	SELECT webhook_id, count(*) AS freed, count(due_at) AS requeued, ` + aboutHealth + `
 	FROM settled WHERE kind = 'event' GROUP BY webhook_id
 ), settled_lane AS (
-	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, ` + newHealth + `
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, f.requeued, ` + newHealth + `, ` + news + `
 	FROM locked l LEFT JOIN freed f ON f.webhook_id = l.webhook_id
-), lane AS MATERIALIZED (
-	SELECT l.webhook_id, ` + laneState + `,
+)` + noticeNews + `, lane AS MATERIALIZED (
+	SELECT l.webhook_id, ` + toldState + `, l.freed, l.requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id

@@ -39,8 +39,18 @@ func LookupType(t EventType) (CatalogueEntry, bool) {
 	return catalogue.entries[i], true
 }
 
+// ByPlatform reports whether the service itself sends events of this type, and
+// nobody else may.
+func (c CatalogueEntry) ByPlatform() bool {
+	_, reserved := c.Type.reservedPrefix()
+	return reserved
+}
+
 // Example returns an event of this type as it could happen in a tenant's CRM.
 func (c CatalogueEntry) Example(tenant TenantID) NewEvent {
+	if c.ByPlatform() {
+		return exampleNotice(c.Type, tenant).newEvent()
+	}
 	id, record := exampleRecord(c.Object)
 	e := NewEvent{
 		Tenant: tenant, Type: c.Type, ObjectType: c.Object, ObjectID: id,
@@ -123,7 +133,7 @@ type catalogueIndex struct {
 // newCatalogue derives wire names: LEAD_STATUS_CHANGED is lead.status_changed.
 func newCatalogue() catalogueIndex {
 	c := catalogueIndex{byEnum: map[string]int{}, byType: map[EventType]int{}}
-	for i, b := range slices.Concat(leadEvents(), opportunityEvents(), accountEvents(), contactEvents(), activityEvents()) {
+	for i, b := range slices.Concat(leadEvents(), opportunityEvents(), accountEvents(), contactEvents(), activityEvents(), platformEvents()) {
 		t := EventType{strings.Replace(strings.ToLower(b.enum), "_", ".", 1)}
 		c.entries = append(c.entries, CatalogueEntry{Enum: b.enum, Type: t, Object: t.ObjectType(), Description: b.description, example: b})
 		c.byEnum[b.enum], c.byType[t] = i, i

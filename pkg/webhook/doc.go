@@ -12,6 +12,10 @@
 //   - event: something that happened to a CRM record, accepted once, immutable.
 //   - event type: its wire name, such as lead.created; built-in types are in the
 //     [Catalogue], others are custom.
+//   - platform event: one that the service itself sends about webhooks, such as
+//     [WebhookDisabled]. Notice: the fact it tells, written with that fact and made
+//     an event right after.
+//   - failing: a webhook whose attempts only fail, since some time.
 //   - webhook (elsewhere: endpoint): a customer's URL, what it subscribes to, how
 //     it is treated.
 //   - pattern: what a webhook subscribes to: a type, a prefix such as lead.*, or *.

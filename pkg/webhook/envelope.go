@@ -66,8 +66,12 @@ func (d EventDraft) Parse(tenant TenantID) (NewEvent, error) {
 func (d EventDraft) eventType() (EventType, error) {
 	switch {
 	case d.Event != nil && d.CustomEvent == nil:
-		if _, known := LookupType(*d.Event); !known {
+		entry, known := LookupType(*d.Event)
+		switch {
+		case !known:
 			return EventType{}, Invalid("event", "must be a built-in event type")
+		case entry.ByPlatform():
+			return EventType{}, Invalid("event", "must not be "+entry.Enum+", which only the service itself sends")
 		}
 		return *d.Event, nil
 	case d.CustomEvent != nil && d.Event == nil:

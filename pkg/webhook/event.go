@@ -43,13 +43,11 @@ func ParseCustomEventType(s string) (EventType, error) {
 	if err != nil {
 		return EventType{}, about("customEvent", err)
 	}
+	if prefix, reserved := t.reservedPrefix(); reserved {
+		return EventType{}, Invalid("customEvent", "must not start with "+prefix+", which is reserved")
+	}
 	if entry, builtIn := LookupType(t); builtIn {
 		return EventType{}, Invalid("customEvent", "must not be a built-in type; dispatch it as event "+entry.Enum)
-	}
-	for _, prefix := range []string{"webhook.", "delivery."} {
-		if strings.HasPrefix(s, prefix) {
-			return EventType{}, Invalid("customEvent", "must not start with "+prefix+", which is reserved")
-		}
 	}
 	return t, nil
 }
@@ -72,10 +70,14 @@ func (t EventType) ObjectType() string {
 }
 
 // Candidates returns every pattern that matches t: t itself, one wildcard for
-// each of its prefixes, and `*`. Subscriptions are found by looking these up,
-// never by matching patterns one by one.
+// each of its prefixes, and `*` unless the type is the platform's own.
+// Subscriptions are found by looking these up, never by matching patterns one by
+// one.
 func (t EventType) Candidates() []Pattern {
-	out := []Pattern{{t.name}, {wildcard}}
+	out := []Pattern{{t.name}}
+	if _, reserved := t.reservedPrefix(); !reserved {
+		out = append(out, Pattern{wildcard})
+	}
 	for i, c := range []byte(t.name) {
 		if c == '.' {
 			out = append(out, Pattern{t.name[:i+1] + wildcard})
@@ -85,7 +87,9 @@ func (t EventType) Candidates() []Pattern {
 }
 
 // Pattern is what a webhook subscribes to: an event type, `prefix.*` for all
-// types below a prefix at any depth, or `*` for all. Only ParsePattern makes one.
+// types below a prefix at any depth, or `*` for all but the platform's own: who
+// wants everything of the CRM did not ask for news of operation. Only
+// ParsePattern makes one.
 type Pattern struct{ text string }
 
 // ParsePattern accepts an event type, an event type followed by `.*`, or `*`.
@@ -109,6 +113,9 @@ func (p Pattern) Matches(t EventType) bool {
 	prefix, wild := strings.CutSuffix(p.text, wildcard)
 	if !wild {
 		return p.text == t.name
+	}
+	if _, reserved := t.reservedPrefix(); reserved && prefix == "" {
+		return false
 	}
 	return strings.HasPrefix(t.name, prefix)
 }

@@ -93,6 +93,12 @@ func TestPattern_Matches(t *testing.T) {
 		{"lead.created", "lead.created", true},
 		{"lead.created", "lead.created.twice", false},
 		{"lead", "lead.created", false},
+		{"*", "webhook.disabled", false},
+		{"*", "delivery.exhausted", false},
+		{"webhook.*", "webhook.disabled", true},
+		{"delivery.*", "delivery.exhausted", true},
+		{"webhook.disabled", "webhook.disabled", true},
+		{"*", "webhook", true},
 	} {
 		if got := pattern(t, tc.pattern).Matches(eventType(t, tc.typ)); got != tc.want {
 			t.Errorf("%s matches %s: %t, want %t", tc.pattern, tc.typ, got, tc.want)
@@ -106,6 +112,9 @@ func TestEventType_Candidates(t *testing.T) {
 		"invoice":      {"invoice", "*"},
 		"lead.created": {"lead.created", "*", "lead.*"},
 		"a.b.c":        {"a.b.c", "*", "a.*", "a.b.*"},
+		// Who subscribes to everything did not ask for these.
+		"webhook.failing":    {"webhook.failing", "webhook.*"},
+		"delivery.exhausted": {"delivery.exhausted", "delivery.*"},
 	} {
 		if diff := cmp.Diff(want, texts(eventType(t, typ).Candidates())); diff != "" {
 			t.Errorf("candidates of %s (-want +got):\n%s", typ, diff)
@@ -116,8 +125,8 @@ func TestEventType_Candidates(t *testing.T) {
 // Looking candidates up finds exactly the patterns that match.
 func TestEventType_Candidates_agreeWithMatches(t *testing.T) {
 	t.Parallel()
-	types := []string{"a", "b", "a.a", "a.b", "b.a", "a.a.a", "a.a.b", "a.b.a", "aa.a", "a.aa"}
-	patterns := []string{"*", "a.*", "b.*", "a.a.*", "a.b.*", "aa.*", "a.a.a.*"}
+	types := []string{"webhook.failing", "delivery.exhausted", "webhook", "a", "b", "a.a", "a.b", "b.a", "a.a.a", "a.a.b", "a.b.a", "aa.a", "a.aa"}
+	patterns := []string{"*", "webhook.*", "delivery.*", "a.*", "b.*", "a.a.*", "a.b.*", "aa.*", "a.a.a.*"}
 	patterns = append(patterns, types...)
 	for _, typ := range types {
 		candidates := texts(eventType(t, typ).Candidates())

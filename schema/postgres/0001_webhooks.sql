@@ -60,6 +60,8 @@ CREATE TABLE lanes (
     failing_since timestamptz,
     failed_at     timestamptz,
     failures      integer NOT NULL DEFAULT 0,
+    -- When webhook.failing was sent; webhook.recovered is due then.
+    told_at       timestamptz,
     CHECK (NOT (open AND deleted)),
     CHECK ((failing_since IS NULL) = (failed_at IS NULL)),
     CHECK ((failing_since IS NULL) = (failures = 0))

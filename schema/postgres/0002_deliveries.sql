@@ -118,6 +118,42 @@ CREATE TABLE pending_deliveries (
 CREATE INDEX pending_parked ON pending_deliveries (webhook_id, due_at, delivery_id) WHERE NOT admitted;
 CREATE INDEX pending_admitted ON pending_deliveries (webhook_id) WHERE admitted;
 
+-- A new id of an event of this moment: UUIDv7, as webhook.NewEventID makes it.
+-- +goose StatementBegin
+CREATE FUNCTION new_event_id() RETURNS uuid LANGUAGE plpgsql VOLATILE PARALLEL SAFE AS
+$$
+DECLARE
+    random bytea := uuid_send(gen_random_uuid()); -- its variant is the right one
+BEGIN
+    RETURN encode(set_byte(substr(uuid_send(uuid_floor(now())), 1, 6) || substr(random, 7),
+        6, (get_byte(random, 6) & 15) | 112), 'hex')::uuid;
+END
+$$;
+-- +goose StatementEnd
+
+-- What the platform has to say about webhooks: written by the statement or
+-- transaction that makes it true, deleted by the one that makes an event of it
+-- (of the same id). Only what somebody subscribed to gets here.
+CREATE TABLE notices (
+    id              uuid        NOT NULL PRIMARY KEY DEFAULT new_event_id(),
+    tenant_id       text        NOT NULL,
+    type            text        NOT NULL CHECK (type IN
+        ('webhook.disabled', 'webhook.failing', 'webhook.recovered', 'delivery.exhausted')),
+    webhook_id      uuid        NOT NULL,       -- whom it is about, and who does not get it
+    at              timestamptz NOT NULL DEFAULT now(),
+    reason          text        NOT NULL DEFAULT '',
+    failing_since   timestamptz,
+    failures        integer     NOT NULL DEFAULT 0,
+    delivery_id     uuid,
+    event_id        uuid,
+    event_type      text,
+    failure_reason  text,
+    attempt_count   smallint,
+    response_status smallint,
+    last_error      text,
+    CHECK ((delivery_id IS NOT NULL) = (type = 'delivery.exhausted'))
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+
 -- Creates the partition of one UTC day; rows that already went to the default
 -- partition move over, unless there are too many for others to wait for: then
 -- the day stays in the default partition. Returns whether a table was made.
@@ -172,6 +208,7 @@ FROM unnest(ARRAY['events', 'deliveries', 'attempts']) AS parent, generate_serie
 
 -- +goose Down
 DROP FUNCTION create_day_partition(text, date);
-DROP TABLE pending_deliveries, attempts, deliveries, events;
+DROP TABLE notices, pending_deliveries, attempts, deliveries, events;
+DROP FUNCTION new_event_id();
 DROP FUNCTION delivery_id(uuid, uuid);
 DROP FUNCTION uuid_floor(timestamptz);

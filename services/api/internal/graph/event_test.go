@@ -57,6 +57,10 @@ func TestDispatchEvent_userErrors(t *testing.T) {
 			"input/customEvent INVALID: input.customEvent must be lower-case words of a-z, 0-9 and _, separated by dots, such as invoice.paid"},
 		`{"customEvent": "lead.created", "objectId": "1", "object": {}}`: {
 			"input/customEvent INVALID: input.customEvent must not be a built-in type; dispatch it as event LEAD_CREATED"},
+		`{"event": "WEBHOOK_DISABLED", "objectId": "1", "object": {}}`: {
+			"input/event INVALID: input.event must not be WEBHOOK_DISABLED, which only the service itself sends"},
+		`{"customEvent": "delivery.exhausted", "objectId": "1", "object": {}}`: {
+			"input/customEvent INVALID: input.customEvent must not start with delivery., which is reserved"},
 		`{"event": "LEAD_CREATED", "objectId": "", "object": [1], "previous": "x", "idempotencyKey": ""}`: {
 			"input/idempotencyKey INVALID: input.idempotencyKey must have 1 to 255 printable characters",
 			"input/objectId INVALID: input.objectId must have 1 to 255 printable characters",

@@ -47,3 +47,17 @@ func TestRelay_disablesWhatOnlyFailsWithinTenTicks(t *testing.T) {
 		}
 	}
 }
+
+func TestRelay_ringsForWhatItAnnounces(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.tick("a Redis that was never used", 0)
+	b.exec(`UPDATE subscriptions SET pattern = 'webhook.*'`)
+	// More than a page, about a webhook that is not there any more.
+	b.exec(`INSERT INTO notices (tenant_id, type, webhook_id) SELECT $1, 'webhook.disabled', gen_random_uuid() FROM generate_series(1, 60)`, tenant)
+	b.tick("its window", window)
+	var left, owed int
+	if err := b.db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM notices), (SELECT count(*) FROM pending_deliveries)`).Scan(&left, &owed); err != nil || left != 0 || owed != 60 {
+		t.Errorf("notices left: %d, deliveries owed: %d, %v, want 0 and 60", left, owed, err)
+	}
+}

@@ -24,6 +24,7 @@ type Store interface {
 	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
 	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
+	Announce(ctx context.Context, window, limit int) (announced int, owed []webhook.Owed, err error)
 	DisableFailing(ctx context.Context, tolerance webhook.Tolerance, limit int) ([]webhook.WebhookID, error)
 }
 
@@ -88,6 +89,10 @@ const (
 	judgeEvery = 10
 	sweepEvery = 30 // ticks
 	tickLimit  = 20 * time.Second
+	// announcePage events may owe a hundred times as many deliveries. They share
+	// announceLimit in a tick.
+	announcePage  = 50
+	announceLimit = interval / 2
 	// judgePage webhooks that only fail are disabled in a look at most.
 	judgePage = 100
 )
@@ -182,6 +187,7 @@ func (r *Relay) Tick(ctx context.Context) {
 	if !r.away {
 		r.try(ctx, "ringing again", r.ringAgain)
 		r.try(ctx, "filling lanes", r.admit)
+		r.try(ctx, "announcing", r.announce)
 	}
 	r.try(ctx, "finishing deleted webhooks", r.bury)
 	if r.tick%mendEvery == 0 {
@@ -339,15 +345,6 @@ func (r *Relay) mend(ctx context.Context) error {
 	if n > 0 {
 		r.mended.Add(float64(n))
 		r.cfg.Log.ErrorContext(ctx, "relay: lanes had wrong counts", obs.Count(n))
-	}
-	return err
-}
-
-// judge disables webhooks that fail beyond tolerance.
-func (r *Relay) judge(ctx context.Context) error {
-	disabled, err := r.cfg.Store.DisableFailing(ctx, r.cfg.Tolerance, judgePage)
-	for _, hook := range disabled {
-		r.cfg.Log.InfoContext(ctx, "webhook disabled: it has only failed", obs.Webhook(hook))
 	}
 	return err
 }
