@@ -7,10 +7,11 @@
 // and given back when its response has been read.
 //
 // One goroutine claims, one admits deliveries whose timers rang, one goroutine per
-// claimed delivery sends, two record, each for its share of the webhooks. What
-// they cannot record they set apart and try again webhook by webhook, so that a
-// locked lane delays its own only. Claims and records are batched by what has
-// piled up while the last one ran.
+// claimed delivery sends, two record, each for its share of the webhooks, and have
+// one more at their side for tenants with much to record. What they cannot record
+// they set apart and try again webhook by webhook, so that a locked lane delays its
+// own only. Claims and records are batched by what has piled up while the last one
+// ran.
 //
 // Slots go round the tenants that wait for some (I10), and one that holds many
 // gets no more before there are many free ones: see greed. Deliveries that have

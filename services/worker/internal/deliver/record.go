@@ -39,6 +39,7 @@ type recorder struct {
 
 	mu    sync.Mutex
 	lines map[webhook.WebhookID]*line
+	busy  busy
 }
 
 // line is what one webhook waits to have recorded, apart from the others.
@@ -50,24 +51,33 @@ type line struct {
 }
 
 func newRecorder(e *Engine) *recorder {
-	return &recorder{engine: e, in: make(chan settled, e.cfg.Slots), lines: map[webhook.WebhookID]*line{}}
+	return &recorder{
+		engine: e, in: make(chan settled, e.cfg.Slots), lines: map[webhook.WebhookID]*line{},
+		busy: busy{parties: map[party]int{}, wake: make(chan struct{}, 1)},
+	}
 }
 
 // run records until in is closed.
 func (r *recorder) run(ctx context.Context) {
+	var writing sync.WaitGroup
+	writing.Go(func() { r.runBusy(ctx) })
 	for first := range r.in {
 		batch := r.gather(first)
 		r.engine.metrics.batch.Observe(float64(len(batch)))
-		if batch = r.join(batch); len(batch) == 0 {
-			continue
-		}
-		for _, part := range r.engine.split(batch) {
-			holder := r.engine.holders.next()
-			if err := r.engine.record(ctx, part, holder); err != nil {
-				r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
-					obs.Count(len(part)), obs.Err(err))
-				r.setApart(ctx, part, holder)
-			}
+		r.write(ctx, r.leaveBusy(r.join(batch)))
+	}
+	close(r.busy.wake)
+	writing.Wait()
+}
+
+// write records a batch, and sets apart what it cannot record.
+func (r *recorder) write(ctx context.Context, batch []settled) {
+	for _, part := range r.engine.split(batch) {
+		holder := r.engine.holders.next()
+		if err := r.engine.record(ctx, part, holder); err != nil {
+			r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
+				obs.Count(len(part)), obs.Err(err))
+			r.setApart(ctx, part, holder)
 		}
 	}
 }
