@@ -74,39 +74,39 @@ SELECT n.id, n.tenant_id, n.type, n.webhook_id, coalesce(w.name, '') AS name, n.
 	coalesce(n.attempt_count, 0) AS attempt_count, coalesce(n.response_status, 0) AS response_status,
 	coalesce(n.last_error, '') AS last_error
 FROM notices n LEFT JOIN webhooks w ON w.id = n.webhook_id
-WHERE $2 = '' OR n.tenant_id = $2
-ORDER BY n.id LIMIT $1 FOR UPDATE OF n SKIP LOCKED`
+WHERE n.tenant_id = $1
+ORDER BY n.id LIMIT $2 FOR UPDATE OF n SKIP LOCKED`
 
-	tenantsOfNotices = `SELECT DISTINCT tenant_id FROM (SELECT tenant_id FROM notices ORDER BY id LIMIT 10000) n LIMIT $1`
+	deleteNotices = `DELETE FROM notices WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`
 
-	deleteNotices = `DELETE FROM notices WHERE id = ANY ($1::uuid[])`
+	// tenantsWithNotices goes from tenant to tenant, however many notices each has.
+	tenantsWithNotices = `
+WITH RECURSIVE t AS (
+	(SELECT tenant_id FROM notices WHERE tenant_id > $1 ORDER BY tenant_id LIMIT 1)
+	UNION ALL
+	SELECT (SELECT n.tenant_id FROM notices n WHERE n.tenant_id > t.tenant_id ORDER BY n.tenant_id LIMIT 1)
+	FROM t WHERE t.tenant_id IS NOT NULL
+)
+SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL LIMIT $2`
 )
 
-// Announce makes events of the oldest notices, limit at most, and returns how
-// many and what to ring for; window is the api's. A lane that somebody holds
-// delays its own tenant's only.
-func (r *Relay) Announce(ctx context.Context, window, limit int) (announced int, owed []webhook.Owed, err error) {
-	announced, owed, err = r.announce(ctx, "", window, limit)
-	if !isLocked(err) {
-		return announced, owed, err
-	}
-	var tenants []string
-	if err := r.db.SelectContext(ctx, &tenants, tenantsOfNotices, limit); err != nil {
-		return 0, nil, dbError("finding tenants with notices", err)
-	}
-	err = nil
-	for _, tenant := range tenants {
-		n, more, fault := r.announce(ctx, tenant, window, limit)
-		announced, owed, err = announced+n, append(owed, more...), errors.Join(err, fault)
-	}
-	return announced, owed, err
+// WithNotices returns at most limit tenants to call Announce for, in order, those
+// after the given one.
+func (r *Relay) WithNotices(ctx context.Context, after webhook.TenantID, limit int) (tenants []webhook.TenantID, err error) {
+	err = r.db.SelectContext(ctx, &tenants, tenantsWithNotices, after, limit)
+	return tenants, dbError("finding tenants with notices", err)
 }
 
-// announce is for one tenant, or, when that is empty, for all.
-func (r *Relay) announce(ctx context.Context, tenant string, window, limit int) (announced int, owed []webhook.Owed, err error) {
+// Announce makes events of a tenant's oldest notices, limit at most, and returns
+// how many and what to ring for; window is the api's.
+func (r *Relay) Announce(ctx context.Context, tenant webhook.TenantID, window, limit int) (announced int, owed []webhook.Owed, err error) {
+	insert, err := r.stmts.get(ctx, acceptNotices)
+	if err != nil {
+		return 0, nil, err
+	}
 	err = inTx(ctx, r.db, func(tx *sqlx.Tx) error {
 		var rows []noticeRow
-		if err := tx.SelectContext(ctx, &rows, selectNotices, limit, tenant); err != nil || len(rows) == 0 {
+		if err := tx.SelectContext(ctx, &rows, selectNotices, tenant, limit); err != nil || len(rows) == 0 {
 			return dbError("reading notices", err)
 		}
 		ids, events := make([]string, len(rows)), make([]submitted, len(rows))
@@ -117,17 +117,12 @@ func (r *Relay) announce(ctx context.Context, tenant string, window, limit int) 
 			}
 			ids[i], events[i] = row.ID, submitted{SubmittedEvent: webhook.SubmittedEvent{Event: event}, index: i}
 		}
-		insert, err := tx.PreparexContext(ctx, acceptNotices)
-		if err != nil {
-			return dbError("preparing to announce", err)
-		}
-		defer func() { _ = insert.Close() }()
+		announced = len(rows)
 		receipts := []webhook.Receipt{{Events: make([]webhook.AcceptedEvent, len(rows))}}
-		if owed, err = insertEvents(ctx, insert, window, events, receipts); err != nil {
+		if owed, err = insertEvents(ctx, tx.StmtxContext(ctx, insert), window, events, receipts); err != nil {
 			return err
 		}
-		announced = len(rows)
-		_, err = tx.ExecContext(ctx, deleteNotices, pq.Array(ids))
+		_, err = tx.ExecContext(ctx, deleteNotices, tenant, pq.Array(ids))
 		return dbError("deleting notices", err)
 	})
 	if err != nil {

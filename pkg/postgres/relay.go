@@ -10,10 +10,13 @@ import (
 )
 
 // Relay finds what is due and has nobody coming for it (I2).
-type Relay struct{ db *sqlx.DB }
+type Relay struct {
+	db    *sqlx.DB
+	stmts *prepared
+}
 
 // NewRelay makes the repairing store; any pool will do.
-func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db} }
+func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db, stmts: newPrepared(db)} }
 
 // ringUnclaimed lists admitted deliveries that no live lease holds and that
 // nobody claimed within a grace that doubles with each ring, up to 32 times.

@@ -30,8 +30,8 @@ func (g *graveyard) WithRoom(context.Context, int, time.Duration, int) ([]webhoo
 	return nil, nil
 }
 
-func (g *graveyard) Announce(context.Context, int, int) (int, []webhook.Owed, error) {
-	return 0, nil, nil
+func (g *graveyard) WithNotices(context.Context, webhook.TenantID, int) ([]webhook.TenantID, error) {
+	return nil, nil
 }
 
 func (g *graveyard) Deleted(_ context.Context, after webhook.WebhookID, _ int) ([]webhook.WebhookID, error) {

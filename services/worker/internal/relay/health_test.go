@@ -1,9 +1,18 @@
 package relay_test
 
 import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/worker/internal/relay"
 )
 
 func TestRelay_aQuietLaneGoesOnInTheNextTick(t *testing.T) {
@@ -60,4 +69,57 @@ func TestRelay_ringsForWhatItAnnounces(t *testing.T) {
 	if err := b.db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM notices), (SELECT count(*) FROM pending_deliveries)`).Scan(&left, &owed); err != nil || left != 0 || owed != 60 {
 		t.Errorf("notices left: %d, deliveries owed: %d, %v, want 0 and 60", left, owed, err)
 	}
+}
+
+// gossip is a store of notices only; every page takes 100 ms.
+type gossip struct {
+	graveyard
+
+	pages map[webhook.TenantID]int // left
+	turns []webhook.TenantID
+}
+
+func (g *gossip) WithNotices(_ context.Context, after webhook.TenantID, _ int) (tenants []webhook.TenantID, err error) {
+	for _, tenant := range slices.Sorted(maps.Keys(g.pages)) {
+		if tenant > after && g.pages[tenant] > 0 {
+			tenants = append(tenants, tenant)
+		}
+	}
+	return tenants, nil
+}
+
+func (g *gossip) Announce(_ context.Context, tenant webhook.TenantID, _, limit int) (int, []webhook.Owed, error) {
+	<-time.After(100 * time.Millisecond) // of the bubble's time
+	g.turns = append(g.turns, tenant)
+	if tenant == "locked" {
+		return 0, nil, errors.New("somebody holds a lane")
+	}
+	if g.pages[tenant]--; g.pages[tenant] > 0 {
+		return limit, nil, nil
+	}
+	return 1, nil, nil
+}
+
+func TestI10_aTenantWithMuchNewsTakesItsTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &gossip{pages: map[webhook.TenantID]int{"busy": 1000, "locked": 1, "small": 2}}
+		r := relay.New(relay.Config{
+			Store: store, Doorbell: &bells{}, Canary: calm{}, Registry: prometheus.NewRegistry(), Log: quiet(), Window: window,
+		})
+		for _, want := range [][]webhook.TenantID{
+			{"busy", "locked", "small", "busy", "locked"},
+			{"small", "busy", "locked", "busy", "locked"},
+		} {
+			store.turns = nil
+			started := time.Now()
+			r.Tick(t.Context())
+			if took := time.Since(started); took > time.Second {
+				t.Errorf("a tick took %s", took)
+			}
+			if !slices.Equal(want, store.turns) {
+				t.Errorf("turns = %v, want %v", store.turns, want)
+			}
+		}
+	})
 }

@@ -24,7 +24,8 @@ type Store interface {
 	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
 	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
-	Announce(ctx context.Context, window, limit int) (announced int, owed []webhook.Owed, err error)
+	WithNotices(ctx context.Context, after webhook.TenantID, limit int) ([]webhook.TenantID, error)
+	Announce(ctx context.Context, tenant webhook.TenantID, window, limit int) (announced int, owed []webhook.Owed, err error)
 	DisableFailing(ctx context.Context, tolerance webhook.Tolerance, limit int) ([]webhook.WebhookID, error)
 }
 
@@ -89,10 +90,11 @@ const (
 	judgeEvery = 10
 	sweepEvery = 30 // ticks
 	tickLimit  = 20 * time.Second
-	// announcePage events may owe a hundred times as many deliveries. They share
-	// announceLimit in a tick.
-	announcePage  = 50
-	announceLimit = interval / 2
+	// announcePage events of a tenant may owe a hundred times as many deliveries.
+	// announceTenants share announceLimit in a tick.
+	announcePage    = 50
+	announceTenants = 100
+	announceLimit   = interval / 2
 	// judgePage webhooks that only fail are disabled in a look at most.
 	judgePage = 100
 )
@@ -107,6 +109,8 @@ type Relay struct {
 	tick   int
 	// buried and audited are the last webhooks that had their turn.
 	buried, audited webhook.WebhookID
+	// announced is the last tenant that had its turn.
+	announced webhook.TenantID
 	// away is set while Redis does not answer: rings would be lost. forgot is set
 	// while it has forgotten its tasks, until that is made good.
 	away, forgot bool
