@@ -33,7 +33,7 @@ func unscoped() map[string][]string {
 		"events of several tenants are accepted together, so the tenant is a column of the parameters; every query joins by it, or by ids found so": {
 			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "insertKeys", "selectKeys", "matching", "owing",
 		},
-		"what is told about webhooks goes to the tenant that their own rows name": {"acceptNotices", "noticeNews", "noticeDisabled", "heard"},
+		"what is told about webhooks goes to the tenant that their own rows name":                  {"acceptNotices", "noticeNews", "noticeDisabled", "heard"},
 		"only the lane of the webhook that the same statement has found for the tenant is counted": {"retryDelivery"},
 		"an operator's commands count and seal again what all tenants have, and show no data of theirs": {
 			"countToRekey", "rekeyColumns", "selectOneAgain", "selectToRekey", "selectSeals", "selectPendingStates",

@@ -99,6 +99,12 @@ func realSchema(t testing.TB, n int) *graph.Schema {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	makeLog(t, db, n)
+	return managing(t, db)
+}
+
+// managing is the api over a database; events go nowhere.
+func managing(t testing.TB, db *sqlx.DB) *graph.Schema {
+	t.Helper()
 	keys, err := seal.ParseKeys("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
 	if err != nil {
 		t.Fatal(err)
