@@ -31,8 +31,8 @@ type anybody struct{ principal auth.Principal }
 
 func (a anybody) FromRequest(*http.Request) (auth.Principal, error) { return a.principal, nil }
 
-// post sends a body through the HTTP edge, as an admin of acme.
-func post(t *testing.T, f *fake, body string) *httptest.ResponseRecorder {
+// edge is the HTTP edge, for an admin of acme.
+func edge(t testing.TB, f *fake) http.Handler {
 	t.Helper()
 	principal, _ := auth.FromContext(as(t, acme, token.Admin))
 	handler, err := httpapi.New(httpapi.Config{
@@ -42,6 +42,13 @@ func post(t *testing.T, f *fake, body string) *httptest.ResponseRecorder {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return handler
+}
+
+// post sends a body through the HTTP edge, as an admin of acme.
+func post(t *testing.T, f *fake, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	handler := edge(t, f)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/graphql", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
