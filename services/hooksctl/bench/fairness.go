@@ -14,6 +14,8 @@ const (
 // healthyFigures are of one webhook at 20 events a second.
 type healthyFigures struct {
 	Events int `json:"events"`
+	// Refused were answered UNAVAILABLE.
+	Refused int `json:"refused,omitempty"`
 	// Missing had not come in the end; they count with the time until then.
 	Missing int `json:"missing,omitempty"`
 	// Delivery is from the mutation's answer to the arrival at the receiver.
@@ -58,8 +60,11 @@ func (h healthyFigures) line(name string, want float64) line {
 	if h.Missing > 0 {
 		l.figure += fmt.Sprintf(", %d missing", h.Missing)
 	}
+	if h.Refused > 0 {
+		l.figure += fmt.Sprintf(", %d refused", h.Refused)
+	}
 	if want > 0 {
-		l.target, l.met = fmt.Sprintf("p99 < %.0f ms", want), h.Delivery.P99 < want
+		l.target, l.met = fmt.Sprintf("p99 < %.0f ms", want), h.Delivery.P99 < want && h.Refused == 0
 	}
 	return l
 }

@@ -72,7 +72,7 @@ func (h *healthy) forSpan(ctx context.Context, span time.Duration) (healthyFigur
 // for what is owed, and tells how long the deliveries took from the mutation's
 // answer to the arrival.
 func (h *healthy) until(ctx, until context.Context) (healthyFigures, error) {
-	sent, err := h.dispatch(ctx, until)
+	sent, refusals, err := h.dispatch(ctx, until)
 	if err != nil {
 		return healthyFigures{}, err
 	}
@@ -87,29 +87,32 @@ func (h *healthy) until(ctx, until context.Context) (healthyFigures, error) {
 	}
 	delivery, mutation, missing := waits(sent, arrivals, time.Now())
 	return healthyFigures{
-		Events: len(sent), Missing: missing, Delivery: newQuantiles(delivery), Mutation: newQuantiles(mutation),
+		Events: len(sent), Refused: refusals, Missing: missing, Delivery: newQuantiles(delivery), Mutation: newQuantiles(mutation),
 	}, nil
 }
 
-func (h *healthy) dispatch(ctx, until context.Context) ([]dispatched, error) {
+func (h *healthy) dispatch(ctx, until context.Context) (sent []dispatched, refusals int, err error) {
 	ticker := time.NewTicker(healthyEvery)
 	defer ticker.Stop()
 	var mu sync.Mutex
-	var sent []dispatched
 	g, ctx := errgroup.WithContext(ctx)
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(g.Wait(), context.Cause(ctx))
+			return nil, 0, errors.Join(g.Wait(), context.Cause(ctx))
 		case <-until.Done():
 			err := g.Wait()
-			return sent, err
+			return sent, refusals, err
 		case <-ticker.C:
 		}
 		g.Go(func() error {
 			d, err := dispatchOne(ctx, h.client, h.event, h.hook)
 			mu.Lock()
 			defer mu.Unlock()
+			if refused(err) {
+				refusals++
+				return nil
+			}
 			sent = append(sent, d)
 			return err
 		})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -148,8 +149,14 @@ func (s *suite) submit(ctx context.Context, y *stage.System, api *stage.Service,
 		all = all[len(batch):]
 		g.Go(func() error {
 			_, _, err := client.DispatchAll(ctx, batch)
+			for refused(err) && ctx.Err() == nil { // as clients do
+				_, _, err = client.DispatchAll(ctx, batch)
+			}
 			return err
 		})
 	}
 	return g.Wait()
 }
+
+// refused tells whether the api asks to try again.
+func refused(err error) bool { return err != nil && strings.Contains(err.Error(), "UNAVAILABLE") }
