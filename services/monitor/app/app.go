@@ -2,7 +2,7 @@
 // login. It is importable, so that a development runner and tests can embed it.
 //
 // What it promises beside asynqmon: nobody sees or does anything without the
-// login, but for /healthz; nothing is changed unless the configuration allows
+// login, but for /healthz and the form to log in; nothing is changed unless the configuration allows
 // it; no page makes a browser ask any other host; and payloads are shown as
 // what they mean.
 package app
@@ -92,6 +92,7 @@ func (a *App) handler(ctx context.Context) (http.Handler, error) {
 	login := newLogin(a.config.User, a.config.Password.Reveal(), a.log, time.Now)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", healthz)
+	login.handle(mux)
 	mux.Handle("/", login.require(a.guardChanges(pages)))
 	return secured(mux), nil
 }

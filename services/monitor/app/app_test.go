@@ -60,7 +60,9 @@ func start(t *testing.T, readOnly bool) *monitor {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return &monitor{url: "http://" + app.Addr(), redis: redisURL, client: &http.Client{Transport: transport}}
+	return &monitor{url: "http://" + app.Addr(), redis: redisURL, client: &http.Client{
+		Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 type answer struct {
@@ -94,65 +96,6 @@ func (m *monitor) do(t *testing.T, method, path string, edit func(*http.Request)
 func (m *monitor) get(t *testing.T, path string) answer {
 	t.Helper()
 	return m.do(t, http.MethodGet, path, nil)
-}
-
-func TestApp_login(t *testing.T) {
-	t.Parallel()
-	m := start(t, true)
-	for name, tc := range map[string]struct {
-		path string
-		edit func(*http.Request)
-		want int
-	}{
-		"right":                     {"/", nil, http.StatusOK},
-		"right, for data":           {"/api/queues", nil, http.StatusOK},
-		"right, for a file":         {"/favicon.ico", nil, http.StatusOK},
-		"none":                      {"/", logOut, http.StatusUnauthorized},
-		"none, for data":            {"/api/queues", logOut, http.StatusUnauthorized},
-		"none, for a file":          {"/favicon.ico", logOut, http.StatusUnauthorized},
-		"wrong password":            {"/", as(user, "wrong"), http.StatusUnauthorized},
-		"wrong user":                {"/", as("root", password), http.StatusUnauthorized},
-		"empty":                     {"/", as("", ""), http.StatusUnauthorized},
-		"password with a tail":      {"/", as(user, password+"x"), http.StatusUnauthorized},
-		"another scheme":            {"/", func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, http.StatusUnauthorized},
-		"health needs none":         {"/healthz", logOut, http.StatusOK},
-		"health is an exact path":   {"/healthz/../api/queues", logOut, http.StatusUnauthorized},
-		"an encoded path is no way": {"/%61pi/queues", logOut, http.StatusUnauthorized},
-	} {
-		got := m.do(t, http.MethodGet, tc.path, tc.edit)
-		if got.status != tc.want {
-			t.Errorf("%s: status %d, want %d", name, got.status, tc.want)
-		}
-		if challenge := got.header.Get("WWW-Authenticate"); (challenge != "") != (got.status == http.StatusUnauthorized) {
-			t.Errorf("%s: status %d with challenge %q", name, got.status, challenge)
-		}
-	}
-	if got := m.do(t, http.MethodGet, "/healthz", logOut); got.body != "ok\n" {
-		t.Errorf("health says %q", got.body)
-	}
-}
-
-func logOut(r *http.Request) { r.Header.Del("Authorization") }
-
-func as(user, password string) func(*http.Request) {
-	return func(r *http.Request) { r.SetBasicAuth(user, password) }
-}
-
-func TestApp_guessingIsThrottled(t *testing.T) {
-	t.Parallel()
-	m := start(t, true)
-	for range addressBurst {
-		if got := m.do(t, http.MethodGet, "/", as(user, "guess")); got.status != http.StatusUnauthorized {
-			t.Fatalf("guess got %d", got.status)
-		}
-	}
-	got := m.do(t, http.MethodGet, "/", as(user, password))
-	if got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") == "" {
-		t.Errorf("after %d guesses: status %d, Retry-After %q", addressBurst, got.status, got.header.Get("Retry-After"))
-	}
-	if got := m.do(t, http.MethodGet, "/healthz", nil); got.status != http.StatusOK {
-		t.Errorf("health while throttled: %d", got.status)
-	}
 }
 
 func TestApp_changes(t *testing.T) {
@@ -310,10 +253,11 @@ func TestApp_headersOfEveryAnswer(t *testing.T) {
 	for _, got := range []answer{
 		m.get(t, "/"), m.get(t, "/api/queues"), m.get(t, "/api/nope"), m.get(t, "/favicon.ico"),
 		m.do(t, http.MethodGet, "/", logOut), m.do(t, http.MethodPost, "/api/queues/bulk:pause", nil), m.get(t, "/healthz"),
+		m.get(t, "/login"), m.do(t, http.MethodPost, "/login", nil), m.do(t, http.MethodPost, "/logout", nil),
 	} {
 		for name, want := range map[string]string{
 			"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-			"Access-Control-Allow-Origin": "", "Cross-Origin-Resource-Policy": "same-origin",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
 		} {
 			if got.header.Get(name) != want {
 				t.Errorf("%s: %q, want %q", name, got.header.Get(name), want)
@@ -325,6 +269,26 @@ func TestApp_headersOfEveryAnswer(t *testing.T) {
 	}
 	if got := m.get(t, "/api/nope"); got.status != http.StatusNotFound {
 		t.Errorf("unknown call: status %d", got.status)
+	}
+}
+
+// No other site's script may read or ask anything, whatever it says it is.
+func TestApp_noCORS(t *testing.T) {
+	t.Parallel()
+	m := start(t, false)
+	for _, method := range []string{http.MethodGet, http.MethodOptions, http.MethodPost, http.MethodDelete} {
+		for _, path := range []string{"/", "/api/queues", "/api/queues/bulk:pause", "/login", "/logout", "/healthz"} {
+			got := m.do(t, method, path, func(r *http.Request) {
+				r.Header.Set("Origin", "https://evil.example")
+				r.Header.Set("Access-Control-Request-Method", "POST")
+				r.Header.Set("Access-Control-Request-Headers", "authorization")
+			})
+			for name := range got.header {
+				if strings.HasPrefix(name, "Access-Control-") {
+					t.Errorf("%s %s answers with %s", method, path, name)
+				}
+			}
+		}
 	}
 }
 

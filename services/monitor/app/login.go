@@ -8,21 +8,24 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// login is HTTP Basic authentication with one account. Guessing is slowed down
-// per address and over all addresses.
+// login lets one account in: browsers by a form and a session, programs by HTTP
+// Basic authentication. Guessing is slowed down per address and over all
+// addresses; who has a session is not concerned.
 type login struct {
 	user, password [sha256.Size]byte
 	log            *slog.Logger
 	guesses        *throttle
+	sessions       *sessions
 }
 
 func newLogin(user, password string, log *slog.Logger, now func() time.Time) *login {
 	return &login{
 		user: sha256.Sum256([]byte(user)), password: sha256.Sum256([]byte(password)),
-		log: log, guesses: newThrottle(now),
+		log: log, guesses: newThrottle(now), sessions: newSessions(now),
 	}
 }
 
@@ -30,30 +33,56 @@ func newLogin(user, password string, log *slog.Logger, now func() time.Time) *lo
 // is how every browser starts, is no guess.
 func (l *login) require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token := tokenOf(r); token != "" && l.sessions.has(token) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		user, password, ok := r.BasicAuth()
 		if !ok {
-			l.ask(w)
+			l.ask(w, r)
 			return
 		}
-		from := source(r)
-		if wait := l.guesses.wait(from); wait > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-			http.Error(w, "too many failed logins, try again later", http.StatusTooManyRequests)
-			return
+		in, wait := l.attempt(r, user, password)
+		switch {
+		case wait > 0:
+			retryAfter(w, wait)
+			http.Error(w, tooMany, http.StatusTooManyRequests)
+		case !in:
+			l.ask(w, r)
+		default:
+			next.ServeHTTP(w, r)
 		}
-		if !l.matches(user, password) {
-			l.guesses.failed(from)
-			l.log.WarnContext(r.Context(), "login refused", slog.String("remote", from.String()))
-			l.ask(w)
-			return
-		}
-		l.guesses.succeeded(from)
-		next.ServeHTTP(w, r)
 	})
 }
 
-func (l *login) ask(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", `Basic realm="crm-webhooks monitor", charset="UTF-8"`)
+const tooMany = "too many failed logins, try again later"
+
+func retryAfter(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+}
+
+// attempt checks credentials, and logs when they are wrong.
+func (l *login) attempt(r *http.Request, user, password string) (in bool, wait time.Duration) {
+	from := source(r)
+	in, wait = l.guesses.attempt(from, func() bool { return l.matches(user, password) })
+	if !in && wait == 0 {
+		l.log.WarnContext(r.Context(), "login refused", slog.String("remote", from.String()))
+	}
+	return in, wait
+}
+
+// ask sends people to the form. Programs are asked for a password; a browser's
+// scripts are not, or it would ask for one itself and keep it for good.
+func (l *login) ask(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.Redirect(w, r, loginPath, http.StatusSeeOther)
+		return
+	}
+	scheme := "Basic"
+	if r.Header.Get("Sec-Fetch-Mode") != "" {
+		scheme = "Session"
+	}
+	w.Header().Set("WWW-Authenticate", scheme+` realm="crm-webhooks monitor", charset="UTF-8"`)
 	http.Error(w, "login required", http.StatusUnauthorized)
 }
 

@@ -18,7 +18,8 @@ import (
 type pages struct {
 	mon     http.Handler
 	before  []byte // the page up to where the style nonce goes
-	after   []byte
+	after   []byte // and from there to its end
+	end     []byte
 	scripts string // the page's inline scripts, as a policy names them
 }
 
@@ -40,6 +41,9 @@ func newPages(ctx context.Context, mon http.Handler) (*pages, error) {
 		return nil, errors.New("it has no head")
 	}
 	p := &pages{mon: mon, before: append(before, head...), after: after}
+	if at := bytes.LastIndex(after, []byte("</body>")); at >= 0 {
+		p.after, p.end = after[:at], after[at:]
+	}
 	inline := regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 	for _, script := range inline.FindAllSubmatch(page, -1) {
 		sum := sha256.Sum256(script[1])
@@ -72,7 +76,7 @@ func fetchPage(ctx context.Context, mon http.Handler) ([]byte, error) {
 // ServeHTTP lets asynqmon answer, and puts our page where it sends its own,
 // which it does for every path that it does not know.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Vary", "Authorization")
+	w.Header().Set("Vary", "Authorization, Cookie")
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		p.mon.ServeHTTP(&apiWriter{ResponseWriter: w}, r)
 		return
@@ -81,7 +85,7 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mon.ServeHTTP(file, r)
 	contentType := file.header.Get("Content-Type")
 	if file.status == http.StatusOK && (contentType == "" || strings.HasPrefix(contentType, "text/html")) {
-		p.servePage(w)
+		p.servePage(w, tokenOf(r) != "")
 		return
 	}
 	if path.Ext(r.URL.Path) == ".svg" {
@@ -97,19 +101,27 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // servePage sends the page under a policy that allows its own scripts, the
 // styles that they make, and requests to this host only.
-func (p *pages) servePage(w http.ResponseWriter) {
+func (p *pages) servePage(w http.ResponseWriter, session bool) {
 	nonce := rand.Text()
 	w.Header().Set("Content-Security-Policy", strings.Join([]string{
 		"default-src 'none'", "script-src 'self'" + p.scripts, "style-src 'self' 'nonce-" + nonce + "'",
 		"img-src 'self' data:", "font-src 'self'", "connect-src 'self'",
-		"base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+		"base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
 	}, "; "))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(p.before)
 	// The style library of the UI looks here for its nonce.
 	_, _ = fmt.Fprintf(w, `<meta property="csp-nonce" content="%s"/>`, nonce)
 	_, _ = w.Write(p.after)
+	if session {
+		_, _ = fmt.Fprintf(w, logoutForm, nonce)
+	}
+	_, _ = w.Write(p.end)
 }
+
+// logoutForm lies over the page, where asynqmon has nothing.
+const logoutForm = `<style nonce="%s">#logout{position:fixed;right:12px;top:14px;z-index:2000;margin:0}</style>` +
+	`<form id="logout" method="post" action="` + logoutPath + `"><button>Log out</button></form>`
 
 // capture keeps an answer in memory: the files are few and small.
 type capture struct {

@@ -41,11 +41,31 @@ func newThrottle(now func() time.Time) *throttle {
 	return &throttle{now: now, addresses: make(map[netip.Addr]*visitor)}
 }
 
-// wait returns how long a must wait before it may try again; 0: it may.
-func (t *throttle) wait(a netip.Addr) time.Duration {
+// attempt lets a try to log in, unless it must wait first; 0: it tried. Attempts
+// come one after the other: guesses that are made at the same time count as many.
+func (t *throttle) attempt(a netip.Addr, try func() bool) (in bool, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
+	if wait := t.wait(a, now); wait > 0 {
+		return false, wait
+	}
+	in = try()
+	v := t.visitor(a, now)
+	switch {
+	case in && v != nil:
+		v.loggedIn = now
+	case !in:
+		t.total.add(now, totalRefill)
+		if v != nil {
+			v.failures.add(now, addressRefill)
+		}
+	}
+	return in, 0
+}
+
+// wait returns how long a must wait before it may try again; 0: it may.
+func (t *throttle) wait(a netip.Addr, now time.Time) time.Duration {
 	total := t.total.wait(now, totalBurst, totalRefill)
 	v, known := t.addresses[a]
 	if !known {
@@ -55,25 +75,6 @@ func (t *throttle) wait(a netip.Addr) time.Duration {
 		total = 0
 	}
 	return max(total, v.failures.wait(now, addressBurst, addressRefill))
-}
-
-func (t *throttle) failed(a netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	t.total.add(now, totalRefill)
-	if v := t.visitor(a, now); v != nil {
-		v.failures.add(now, addressRefill)
-	}
-}
-
-func (t *throttle) succeeded(a netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	if v := t.visitor(a, now); v != nil {
-		v.loggedIn = now
-	}
 }
 
 // visitor returns nil when there is no room: then only the total limit holds.
