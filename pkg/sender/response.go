@@ -56,14 +56,14 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 
 // responseFields returns the header lines in the order of their names: at most
 // 50, and 8 KiB in all.
-func responseFields(h http.Header) []webhook.Field {
+func responseFields(h http.Header, echoed echoes) []webhook.Field {
 	fields := make([]webhook.Field, 0, min(len(h), maxFields))
 	left := maxFieldBytes
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		for _, value := range h[name] {
 			field := webhook.MaskHeader(webhook.Header{
 				Name:  clean(name, maxFieldValueBytes),
-				Value: clean(value, maxFieldValueBytes),
+				Value: clean(echoed.mask(value), maxFieldValueBytes),
 			})
 			left -= len(field.Name) + len(field.Value)
 			if left < 0 || len(fields) == maxFields {

@@ -212,9 +212,10 @@ func (s *Sender) exchange(ctx context.Context, x *exchange, r Request, a *webhoo
 		return outcome{class: webhook.ClassBody, text: "the answer's status is not a valid one"}
 	}
 	body, err := s.read(resp)
+	echoed := echoesOf(r.Headers)
 	a.ResponseStatus = resp.StatusCode
-	a.ResponseHeaders = responseFields(resp.Header)
-	a.ResponseBody = body
+	a.ResponseHeaders = responseFields(resp.Header, echoed)
+	a.ResponseBody = echoed.maskCut(body)
 	a.RetryAfter = retryAfter(resp.Header["Retry-After"], s.now())
 	switch {
 	case !webhook.SuccessStatus(resp.StatusCode):

@@ -53,13 +53,13 @@ func TestResponseFields_bounded(t *testing.T) {
 		many.Add("X-"+strconv.Itoa(i), "x")
 		large.Add("X-"+strconv.Itoa(i), strings.Repeat("x", 3000))
 	}
-	if got := len(responseFields(many)); got != 50 {
+	if got := len(responseFields(many, nil)); got != 50 {
 		t.Errorf("%d of 100 headers kept, want 50", got)
 	}
-	if got := len(responseFields(large)); got != 7 {
+	if got := len(responseFields(large, nil)); got != 7 {
 		t.Errorf("%d headers of 1 KiB kept, want 7 to stay within 8 KiB", got)
 	}
-	masked := responseFields(http.Header{"Set-Cookie": {"session=1"}, "Www-Authenticate": {"Basic"}, "Date": {"today"}})
+	masked := responseFields(http.Header{"Set-Cookie": {"session=1"}, "Www-Authenticate": {"Basic"}, "Date": {"today"}}, nil)
 	if masked[0].Name != "Date" || masked[0].Value != "today" || strings.Contains(masked[1].Value, "session") {
 		t.Errorf("fields = %v, want them sorted and credentials masked", masked)
 	}
