@@ -3,203 +3,12 @@ package e2e_test
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
-	"io"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 )
-
-// hunt is a system in which known secrets were used, and places where they must
-// not be found.
-type hunt struct {
-	*system
-	redis redis.UniversalClient
-	// needles by name: each spelling of each secret.
-	needles map[string]string
-	// customer's data belong into PostgreSQL, not into logs, Redis and the monitor.
-	customer map[string]string
-	found    map[string]bool
-}
-
-func newHunt(t *testing.T) *hunt {
-	t.Helper()
-	h := &hunt{system: newSystem(t), needles: map[string]string{}, customer: map[string]string{}, found: map[string]bool{}}
-	var err error
-	if h.redis, err = tasks.Connect(h.system.redis); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.redis.Close() })
-	h.hide("JWT secret", h.jwtSecret)
-	h.hide("encryption key", h.key)
-	h.hide("monitor's password", monitorPassword)
-	for name, server := range map[string]string{"PostgreSQL password": h.database, "Redis password": h.system.redis} {
-		u, err := url.Parse(server)
-		if err != nil {
-			t.Fatal("the server's URL is none")
-		}
-		if password, ok := u.User.Password(); ok && len(password) >= 8 {
-			h.hide(name, password)
-		}
-	}
-	return h
-}
-
-func (h *hunt) hide(name, secret string) {
-	h.needles[name] = secret
-	h.needles[name+" in base64"] = base64.StdEncoding.EncodeToString([]byte(secret))
-	h.needles[name+" in hex"] = hex.EncodeToString([]byte(secret))
-}
-
-// hideSigning hides a signing secret, and the key in it.
-func (h *hunt) hideSigning(name, secret string) {
-	h.t.Helper()
-	encoded := strings.TrimPrefix(secret, "whsec_")
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.hide(name, secret)
-	h.hide(name+"'s base64", encoded)
-	h.hide(name+"'s key", string(key))
-}
-
-// look searches a text, and reports each find once.
-func (h *hunt) look(place, text string, needles map[string]string) {
-	h.t.Helper()
-	for name, needle := range needles {
-		at := strings.Index(text, needle)
-		if at < 0 || h.found[place+name] {
-			continue
-		}
-		h.found[place+name] = true
-		h.t.Errorf("%s has the %s: ...%q", place, name, text[max(0, at-150):min(len(text), at+50)])
-	}
-}
-
-// lookBehind searches where no secret and no customer's data belong.
-func (h *hunt) lookBehind(place, text string) {
-	h.t.Helper()
-	h.look(place, text, h.needles)
-	h.look(place, text, h.customer)
-}
-
-// lookInRedis searches every key, and reports whether a task of the tenant was
-// among them.
-func (h *hunt) lookInRedis() (rung bool) {
-	h.t.Helper()
-	ctx := h.t.Context()
-	all := h.redis.Scan(ctx, 0, "*", 1000).Iterator()
-	for all.Next(ctx) {
-		key := all.Val()
-		h.lookBehind("Redis, the name "+key, key)
-		for _, value := range h.redisValues(key) {
-			h.lookBehind("Redis, "+key, value)
-			rung = rung || strings.Contains(value, tenant)
-		}
-	}
-	if err := all.Err(); err != nil {
-		h.t.Fatal(err)
-	}
-	return rung
-}
-
-// redisValues reads a key of any type. What is gone meanwhile has none.
-func (h *hunt) redisValues(key string) (values []string) {
-	ctx := h.t.Context()
-	values = append(values, h.redis.Dump(ctx, key).Val()) // compressed, but whatever its type
-	switch h.redis.Type(ctx, key).Val() {
-	case "string":
-		values = append(values, h.redis.Get(ctx, key).Val())
-	case "hash":
-		for name, value := range h.redis.HGetAll(ctx, key).Val() {
-			values = append(values, name, value)
-		}
-	case "list":
-		values = append(values, h.redis.LRange(ctx, key, 0, -1).Val()...)
-	case "set":
-		values = append(values, h.redis.SMembers(ctx, key).Val()...)
-	case "zset":
-		values = append(values, h.redis.ZRange(ctx, key, 0, -1).Val()...)
-	case "none":
-	default:
-		h.t.Errorf("%s is of a type that this test cannot read", key)
-	}
-	return values
-}
-
-// lookInPostgres searches every row, which together must hold what customers gave.
-func (h *hunt) lookInPostgres() {
-	h.t.Helper()
-	var all strings.Builder
-	for table, rows := range h.dump() {
-		for _, row := range rows {
-			h.look("table "+table, row, h.needles)
-			all.WriteString(row)
-		}
-	}
-	for name, datum := range h.customer {
-		if !strings.Contains(all.String(), datum) {
-			h.t.Errorf("PostgreSQL has no %s: the test looks in the wrong place", name)
-		}
-	}
-}
-
-// lookInMonitor searches what an operator can open, and returns all of it.
-func (h *hunt) lookInMonitor(addr string) string {
-	h.t.Helper()
-	var all strings.Builder
-	open := func(path string) string {
-		h.t.Helper()
-		req, err := http.NewRequest(http.MethodGet, "http://"+addr+path, http.NoBody)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		req.SetBasicAuth(monitorUser, monitorPassword)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			h.t.Fatalf("the monitor answers %s with %s, %v", path, resp.Status, err)
-		}
-		h.lookBehind("monitor, "+path, string(text))
-		all.Write(text)
-		return string(text)
-	}
-	open("/")
-	open("/api/servers")
-	open("/api/scheduler_entries")
-	open("/api/redis_info")
-	var queues struct {
-		Queues []struct{ Queue string }
-	}
-	if err := json.Unmarshal([]byte(open("/api/queues")), &queues); err != nil || len(queues.Queues) == 0 {
-		h.t.Fatalf("the monitor shows no queue: %v", err)
-	}
-	for _, q := range queues.Queues {
-		for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
-			var list struct{ Tasks []struct{ ID string } }
-			if err := json.Unmarshal([]byte(open("/api/queues/"+q.Queue+"/"+state+"_tasks")), &list); err != nil {
-				h.t.Fatal(err)
-			}
-			for _, task := range list.Tasks {
-				if state == "archived" || state == "retry" { // the others come and go
-					open("/api/queues/" + q.Queue + "/tasks/" + url.PathEscape(task.ID))
-				}
-			}
-		}
-	}
-	return all.String()
-}
 
 // TestI7_secretAppearsNowhere drives every feature with known secrets and looks
 // for them everywhere but in the one answer that shows each.
@@ -216,7 +25,7 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 	h.hideSigning("given secret", given)
 
 	api, monitor := h.api(), h.monitor()
-	c := h.client(api, tenant)
+	c, operator := h.client(api, tenant), h.browser(monitor.addr)
 	h.hide("token", c.bearer)
 	made := r.subscribe(c, path, vars{
 		"secret": given, "maxAttempts": 2, "timeoutMs": 500,
@@ -229,10 +38,8 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 	secretEvent := vars{"event": "LEAD_CREATED", "objectId": "1", "object": vars{"note": content}}
 
 	c.dispatch(secretEvent) // rung for, and nobody there
-	if !h.lookInRedis() {
-		t.Fatal("no task in Redis: the test looks in the wrong place")
-	}
-	h.lookInMonitor(monitor.addr)
+	await(t, "a task in Redis, or the test looks in the wrong place", h.lookInRedis)
+	h.lookInMonitor(operator, monitor.addr)
 	worker := h.worker()
 	h.awaitIdle()
 
@@ -248,13 +55,21 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 		}
 	}
 	h.lookInRedis()
-	if shown := h.lookInMonitor(monitor.addr); !strings.Contains(shown, failed) {
+	if shown := h.lookInMonitor(operator, monitor.addr); !strings.Contains(shown, failed) {
 		t.Errorf("the monitor does not show the exhausted delivery %s: the test looks in the wrong place", failed)
+	}
+	for place, target := range map[string]string{
+		"metrics of the api": api.addr + "/metrics", "GraphiQL": api.addr + "/", "/readyz of the api": api.addr + "/readyz",
+		"metrics of the worker": worker.addr + "/metrics", "/healthz of the monitor": monitor.addr + "/healthz",
+	} {
+		h.fetch(place, operator, "http://"+target, http.StatusOK)
 	}
 	get[struct{ DeletedID string }](c, deleteHook, vars{"id": id})
 	h.awaitIdle()
 	h.lookInRedis()
+	h.driveCommands()
 	h.lookInPostgres()
+	h.driveLockedOut()
 	for _, p := range []*service{api, worker, monitor} {
 		p.terminate()
 		if code := p.awaitEnd(); code != 0 {
@@ -265,8 +80,67 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 	if _, found := worker.log.line(failed); !found {
 		t.Errorf("the worker's log does not tell of %s: the test looks in the wrong place", failed)
 	}
+	shown := 0
 	for _, answer := range c.answers.texts {
 		h.look("an answer", answer, h.needles)
+		shown += strings.Count(answer, shownOnce)
+	}
+	if shown != 2 {
+		t.Errorf("%d answers show a secret, want that of createWebhook and that of rotateWebhookSecret", shown)
+	}
+}
+
+// driveCommands searches what operators' commands print.
+func (h *hunt) driveCommands() {
+	h.t.Helper()
+	var fresh [32]byte
+	_, _ = rand.Read(fresh[:])
+	next := base64.StdEncoding.EncodeToString(fresh[:])
+	h.hideKey("next encryption key", next)
+	both := []string{"HOOKS_ENCRYPTION_KEYS=" + h.key + "," + next}
+	for _, args := range [][]string{{"doctor"}, {"migrate", "status"}, {"migrate", "up"}, {"rekey", "--dry-run"}, {"rekey"}, {"version"}} {
+		out, code := h.hooksctl(both, args...)
+		if code != 0 || out == "" {
+			h.t.Errorf("hooksctl %s: exit code %d\n%s", args, code, out)
+		}
+		h.lookBehind("hooksctl "+strings.Join(args, " "), out)
+	}
+	for name, setting := range map[string]string{
+		"a key that is none": "HOOKS_ENCRYPTION_KEYS=" + h.key + "," + next[:30], "a variable that is none": "HOOKS_NOPE=" + next,
+		"a number that is none": "HOOKS_DATABASE_CONNECTIONS=x",
+	} {
+		out, code := h.hooksctl([]string{setting}, "doctor")
+		if code == 0 {
+			h.t.Errorf("doctor finds nothing wrong with %s", name)
+		}
+		h.lookBehind("hooksctl doctor with "+name, out)
+	}
+}
+
+// driveLockedOut starts processes with passwords that the servers refuse, and
+// searches what they and hooksctl say about it.
+func (h *hunt) driveLockedOut() {
+	h.t.Helper()
+	const wrong = "refused-password-c4a8"
+	h.hide("refused password", wrong)
+	var settings []string
+	for name, server := range map[string]string{"DATABASE_URL": h.database, "REDIS_URL": h.system.redis} {
+		u, err := url.Parse(server)
+		if err != nil {
+			h.t.Fatal("the server's URL is none")
+		}
+		u.User = url.UserPassword(u.User.Username(), wrong)
+		settings = append(settings, name+"="+u.String())
+	}
+	out, code := h.hooksctl(settings, "doctor")
+	if code == 0 || !strings.Contains(out, "PostgreSQL is not reachable") {
+		h.t.Errorf("doctor with refused passwords: exit code %d\n%s", code, out)
+	}
+	h.lookBehind("hooksctl doctor with refused passwords", out)
+	for _, p := range []*service{h.unreadyAPI(settings...), h.unreadyWorker(settings...)} {
+		p.awaitLog("password authentication failed")
+		p.kill()
+		h.lookBehind("log of a locked out "+p.name, p.log.String())
 	}
 }
 
@@ -282,6 +156,19 @@ func (h *hunt) driveFailures(c *client, r *receiver, e vars, id, path string) (f
 	c.dispatch(e)
 	get[tested](c, testHook, vars{"id": id, "event": "LEAD_DELETED"})
 	h.lookInRedis()
+	h.awaitIdle()
+	// One that says what it got, as debugging tools do.
+	r.answer(path, func(w http.ResponseWriter, req *http.Request, _ int) {
+		w.Header().Set("X-Echo", req.Header.Get("Authorization"))
+		_, _ = fmt.Fprint(w, req.Header)
+	})
+	echoed := c.awaitDelivery(c.dispatch(e).EventID, finished)
+	if body := text(echoed.Attempts[0].ResponseBody); !strings.Contains(body, "Webhook-Signature") {
+		h.t.Errorf("the echo is not in the log: %s", body)
+	}
+	r.answer(path, status(http.StatusGone))
+	c.awaitDelivery(c.dispatch(e).EventID, finished)
+	c.update(id, vars{"status": "ACTIVE"})
 	h.awaitIdle()
 	r.answer(path, status(http.StatusBadGateway))
 	get[struct{ UserErrors []userError }](c, retryDelivery, vars{"id": failed})
