@@ -105,6 +105,7 @@ func checkNext(t *testing.T, want sendertest.Want, a webhook.Attempt) {
 		last.Reason = webhook.BlockedAddress
 	case want.Status == 429, want.Status == 503:
 		next.Delay = max(next.Delay, want.RetryAfter)
+		next.QuietFor, last.QuietFor = want.RetryAfter, want.RetryAfter
 	}
 	a.Number = 1
 	if got := webhook.Decide(policy, a, 3, 0); got != next {
