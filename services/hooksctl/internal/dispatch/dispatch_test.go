@@ -124,7 +124,8 @@ func TestCommand_loadStopsAtTheFirstError(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "UNAVAILABLE: come back later") {
 		t.Errorf("error = %v", err)
 	}
-	if !strings.HasPrefix(out, "accepted  10 events") {
+	// The error cancels the other request, which may have been accepted.
+	if !strings.HasPrefix(out, "accepted  10 events") && !strings.HasPrefix(out, "accepted  9 events") {
 		t.Errorf("output %q does not say how far it came", out)
 	}
 }
