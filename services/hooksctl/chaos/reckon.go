@@ -180,11 +180,10 @@ func (b books) weighDeliveries(r *result) (trouble time.Time) {
 				continue
 			}
 			r.Delivered++
-			due := event.since.Add(lateAfter)
 			if i == 0 && stage.Refuses(delivery.String()) {
-				due = due.Add(retryTakes)
+				at = at.Add(-retryTakes) // that much is the receiver's doing
 			}
-			if at.After(due) && !event.repeated {
+			if at.Sub(event.since) > lateAfter && !event.repeated {
 				trouble = latest(trouble, at)
 			}
 		}

@@ -15,13 +15,17 @@ import (
 const tenant = webhook.TenantID("acme")
 
 // openBooks are of one webhook and one event, accepted a second before the
-// fault and delivered at once.
-func openBooks() (books, webhook.EventID, webhook.DeliveryID) {
+// fault and delivered at once; at the first attempt, unless the webhook refuses it.
+func openBooks(refused bool) (books, webhook.EventID, webhook.DeliveryID) {
 	struck := time.UnixMilli(1_800_000_000_000)
 	accepted := struck.Add(-time.Second)
 	event := webhook.NewEventID(accepted, [10]byte{1})
-	hook := webhook.NewWebhookID(accepted, [10]byte{2})
+	var hook webhook.WebhookID
 	delivery := webhook.DeliveryIDFor(event, hook)
+	for n := byte(0); stage.Refuses(delivery.String()) != refused; n++ {
+		hook = webhook.NewWebhookID(accepted, [10]byte{2, n})
+		delivery = webhook.DeliveryIDFor(event, hook)
+	}
 	stored := []storedEvent{{id: event, tenant: tenant, tag: "m0"}}
 	return books{
 		fault: fault{name: "f", refusals: []string{unavailable}}, struck: struck,
@@ -113,7 +117,7 @@ func TestBooks_balance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, event, delivery := openBooks()
+			b, event, delivery := openBooks(false)
 			tc.change(&b, event, delivery)
 			want := good
 			want.Refused = map[string]int{}
@@ -122,6 +126,19 @@ func TestBooks_balance(t *testing.T) {
 				t.Errorf("balance (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What a receiver's refusal takes is not the fault's.
+func TestBooks_balanceOfRetries(t *testing.T) {
+	t.Parallel()
+	b, event, delivery := openBooks(true)
+	accepted := event.Time()
+	for took, want := range map[time.Duration]float64{retryTakes: 0, 10 * time.Second: (10*time.Second - retryTakes - time.Second).Seconds()} {
+		b.stored.succeeded[delivery] = accepted.Add(took)
+		if got := b.balance().Recovery; got != want {
+			t.Errorf("recorded after %s: recovery %.1f s, want %.1f s", took, got, want)
+		}
 	}
 }
 
@@ -144,7 +161,7 @@ func TestBooks_balanceOfRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, _, _ := openBooks()
+			b, _, _ := openBooks(false)
 			now := b.struck
 			var events []storedEvent
 			for i := range 4 {
