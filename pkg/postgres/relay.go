@@ -20,14 +20,17 @@ func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db, stmts: newPrepared(db)
 
 // ringUnclaimed lists admitted deliveries that no live lease holds and that
 // nobody claimed within a grace that doubles with each ring, up to 32 times.
-// An ended lease counts from its end. Nobody may come for those of a quiet lane;
+// Of those whose lease has ended nobody can be on the way: they only leave who is
+// late the time to record. Nobody may come for those of a quiet lane;
 // when it is so no more, their bells are long gone.
 const ringUnclaimed = `
 UPDATE pending_deliveries SET rung_at = now(), rings = least(rings + 1, 1000)
 WHERE delivery_id IN (
 	SELECT delivery_id FROM pending_deliveries
 	WHERE admitted AND (lease_until IS NULL OR lease_until < now()) AND ` + mayBeSent + `
-		AND greatest(rung_at, lease_until) < now() - CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second'
+		AND greatest(
+			rung_at + CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second',
+			lease_until + interval '0.5 second') < now()
 	ORDER BY rung_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 RETURNING delivery_id, webhook_id, tenant_id, event_type, kind, attempts`
