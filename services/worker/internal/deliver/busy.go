@@ -5,8 +5,10 @@ import (
 	"sync"
 )
 
-// busyFrom is how many outcomes in one batch make a party busy.
-const busyFrom = 8
+// busyFrom is how many outcomes in one batch make a party busy: more than a few
+// webhooks have in flight. Each statement costs as much as dozens of outcomes, so
+// that many parties of the usual size are better recorded together.
+const busyFrom = 64
 
 // busy has the outcomes of those parties of a recorder that have many. They are
 // recorded beside the others: a statement takes as long as it has outcomes, and

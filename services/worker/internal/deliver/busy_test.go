@@ -40,7 +40,7 @@ func TestI10_recordingATenantsManyOutcomesKeepsNobodyElsesWaiting(t *testing.T) 
 	}
 	e, err := New(Config{
 		Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
-		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 64, Now: time.Now, Jitter: func() float64 { return 0 },
+		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 2 * many, Now: time.Now, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {
 		t.Fatal(err)
