@@ -362,7 +362,8 @@ func TestI9_stopFinishesWhatIsInFlightAndRecordsNoFailure(t *testing.T) {
 	b.receiver.mu.Unlock()
 	close(gate)
 	<-stopped
-	b.await("three recorded, nothing failed, nothing leased", `count(*) FILTER (WHERE error_class IS NULL) = 3 AND count(*) = 3
+	// Whether it went on with the others depends on which came first, the end or the answers.
+	b.await("what was in flight is recorded, nothing failed, nothing leased", `count(*) FILTER (WHERE error_class IS NULL) = count(*) AND count(*) >= 3
 		AND NOT EXISTS (SELECT FROM pending_deliveries WHERE lease_until IS NOT NULL) FROM attempts`)
 	b.worker()
 	b.await("another worker does the rest", allSucceeded, 5)
