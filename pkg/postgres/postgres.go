@@ -150,6 +150,8 @@ func isAway(err error) bool {
 		return isBrokenConn(err)
 	}
 	switch string(pqErr.Code) {
+	case "0A000": // a standby cannot begin a transaction that writes
+		return true
 	case "40001", "40P01", "25006", "55P03", "57014":
 		return true
 	}

@@ -27,7 +27,7 @@ const ringUnclaimed = `
 UPDATE pending_deliveries SET rung_at = now(), rings = least(rings + 1, 1000)
 WHERE delivery_id IN (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE admitted AND (lease_until IS NULL OR lease_until < now()) AND ` + mayBeSent + `
+	WHERE admitted AND (lease_until IS NULL OR ` + leaseOver + `) AND ` + mayBeSent + `
 		AND greatest(
 			rung_at + CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second',
 			lease_until + interval '0.5 second') < now()

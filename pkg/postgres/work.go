@@ -45,6 +45,11 @@ const claimColumns = `p.delivery_id, p.webhook_id, p.tenant_id, p.event_id, p.ev
 // LeaseMargin.
 const leaseMillis = `(w.timeout_ms + 10000)`
 
+// leaseOver is true of a lease that has ended. A server that has just come back
+// leaves a moment to those who waited for it with their outcomes: their leases may
+// have ended while nobody could record.
+const leaseOver = `(lease_until < now() AND now() > pg_postmaster_start_time() + interval '5 seconds')`
+
 // claimDeliveries leases those of the given deliveries that are admitted, that
 // no live lease holds, and whose lane is not quiet. Two claims of one delivery are harmless: the loser
 // waits for the row, looks again and finds the winner's lease. Rows are locked
@@ -52,7 +57,7 @@ const leaseMillis = `(w.timeout_ms + 10000)`
 const claimDeliveries = `
 WITH free AS MATERIALIZED (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE delivery_id = ANY ($1::uuid[]) AND admitted AND (lease_until IS NULL OR lease_until < now()) AND ` + mayBeSent + `
+	WHERE delivery_id = ANY ($1::uuid[]) AND admitted AND (lease_until IS NULL OR ` + leaseOver + `) AND ` + mayBeSent + `
 	ORDER BY delivery_id FOR UPDATE
 ), p AS (
 	UPDATE pending_deliveries p
