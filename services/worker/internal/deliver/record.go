@@ -89,12 +89,18 @@ func (e *Engine) split(batch []settled) [][]settled {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var parts [2][]settled
+	wants := map[party]int{}
 	for _, s := range batch {
-		n := 0
-		if !e.slots.mayTake(partyOf(s.Claim.Owed)) {
-			n = 1
+		p := partyOf(s.Claim.Owed)
+		if !e.slots.mayTake(p) {
+			parts[1] = append(parts[1], s)
+			continue
 		}
-		parts[n] = append(parts[n], s)
+		parts[0] = append(parts[0], s)
+		wants[p]++
+	}
+	if len(batch) > 0 && e.slots.spare(wants) == 0 { // there is nothing to give
+		return [][]settled{batch}
 	}
 	return slices.DeleteFunc(parts[:], func(part []settled) bool { return len(part) == 0 })
 }

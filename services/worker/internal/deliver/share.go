@@ -140,10 +140,17 @@ func (s *shares) hold(p party, n int) {
 	}
 }
 
-// reserve takes slots for parties that want to go on with their next deliveries,
-// as many as their shares allow and no waiting ticket could have. Whose they are
-// shows later.
-func (s *shares) reserve(wants map[party]int) (n int) {
+// reserve takes slots for parties that want to go on with their next deliveries.
+// Whose they are shows later.
+func (s *shares) reserve(wants map[party]int) int {
+	n := s.spare(wants)
+	s.free -= n
+	return n
+}
+
+// spare is how many slots parties may have for their next deliveries: as many as
+// their shares allow and no waiting ticket could have.
+func (s *shares) spare(wants map[party]int) (n int) {
 	spare := s.free
 	for p, q := range s.queues {
 		spare -= min(len(q), s.room(p, s.free))
@@ -151,6 +158,5 @@ func (s *shares) reserve(wants map[party]int) (n int) {
 	for p, want := range wants {
 		n += max(min(want, s.room(p, s.free-n)-len(s.queues[p]), spare-n), 0)
 	}
-	s.free -= n
 	return n
 }
