@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"database/sql"
 	"time"
 
@@ -23,3 +24,8 @@ func OpenForMigrating(dsn string, margin time.Duration) (*sql.DB, error) {
 
 // ParseTimeout is for tests.
 func ParseTimeout(value string) (time.Duration, error) { return parseTimeout(value) }
+
+// LeadFor is Lead for whoever is never silent for longer than idle.
+func LeadFor(ctx context.Context, db *sqlx.DB, lock Lock, idle time.Duration) (*Leader, error) {
+	return lead(ctx, db, lock, idle)
+}

@@ -28,9 +28,22 @@ const (
 // server within it does not lead. These statements wait for nothing there.
 const leaderLimit = 5 * time.Second
 
+// relayIdle is how long the relay may not ask whether it still leads. A process
+// that was frozen keeps its connection, and would keep others from leading.
+// Housekeeping asks nothing while it works, and is in no such hurry.
+const relayIdle = 10 * time.Second
+
 // Lead tries to become leader; nil without error means that another process is.
 // Leadership ends with the connection: Still tells.
 func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
+	if lock == RelayLock {
+		return lead(ctx, db, lock, relayIdle)
+	}
+	return lead(ctx, db, lock, 0)
+}
+
+// lead ends the leadership of whoever is silent for idle; 0 is no bound.
+func lead(ctx context.Context, db *sqlx.DB, lock Lock, idle time.Duration) (*Leader, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
 	defer cancel()
 	conn, err := db.Conn(ctx)
@@ -42,7 +55,11 @@ func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
 		_ = conn.Close()
 		return nil, dbError("taking a leader's lock", err)
 	}
-	return &Leader{conn, lock}, nil
+	l := &Leader{conn, lock}
+	if _, err := conn.ExecContext(ctx, `SELECT set_config('idle_session_timeout', $1, false)`, idle.Milliseconds()); err != nil {
+		return nil, errors.Join(dbError("bounding a leader's silence", err), l.Resign(ctx))
+	}
+	return l, nil
 }
 
 // Still reports nil while the lock's connection is alive.
@@ -55,6 +72,6 @@ func (l *Leader) Still(ctx context.Context) error {
 
 // Resign gives the lock up.
 func (l *Leader) Resign(ctx context.Context) error {
-	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, int64(l.lock))
+	_, err := l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1), set_config('idle_session_timeout', '0', false)`, int64(l.lock))
 	return errors.Join(dbError("releasing a leader's lock", err), l.conn.Close())
 }

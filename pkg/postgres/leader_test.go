@@ -89,3 +89,30 @@ func TestLeader_isNotLongInDoubt(t *testing.T) {
 		}
 	})
 }
+
+func TestLead_aFrozenLeaderIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	frozen, err := postgres.LeadFor(t.Context(), b.db, postgres.RelayLock, 200*time.Millisecond)
+	if err != nil || frozen == nil {
+		t.Fatal(frozen, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var next *postgres.Leader
+	for next == nil { // the end of its session is the signal, and only the server sees it
+		if next, err = postgres.Lead(ctx, b.db, postgres.RelayLock); err != nil {
+			t.Fatal("nobody else may lead: ", err)
+		}
+	}
+	if err := frozen.Still(ctx); err == nil {
+		t.Error("two lead at once")
+	}
+	if err := next.Still(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := next.Resign(ctx); err != nil {
+		t.Error(err)
+	}
+	_ = frozen.Resign(ctx) // only its connection is left to close
+}
