@@ -109,6 +109,7 @@ func (p *play) checkSelf(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	f[0].strike = flushAllBells
 	r, err := crippled.row(ctx, f[0])
 	if err != nil {
 		return fmt.Errorf("self-check: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,14 +57,28 @@ func (j *journal) begin(tenant webhook.TenantID, size int) *mutation {
 	return m
 }
 
+// startLoad has events sent until endLoad, which may be called more than once.
+func (s *scene) startLoad(ctx context.Context) {
+	enough, answered := make(chan struct{}), make(chan struct{})
+	go func() { // waited for by endLoad
+		defer close(answered)
+		s.dispatch(ctx, enough)
+	}()
+	s.endLoad = sync.OnceFunc(func() {
+		close(enough)
+		<-answered
+	})
+}
+
 // dispatch sends events at the rate until it is told to stop, and returns when
 // all are answered.
-func (s *scene) dispatch(ctx context.Context, random *rand.Rand, enough <-chan struct{}) {
+func (s *scene) dispatch(ctx context.Context, enough <-chan struct{}) {
 	var (
-		calls sync.WaitGroup
-		slots = make(chan struct{}, maxInFlight)
-		gap   = int64(eventsPerMutation * float64(time.Second) / float64(s.rate))
-		next  = time.NewTimer(0)
+		random = s.chance
+		calls  sync.WaitGroup
+		slots  = make(chan struct{}, maxInFlight)
+		gap    = int64(eventsPerMutation * float64(time.Second) / float64(s.rate))
+		next   = time.NewTimer(0)
 	)
 	defer calls.Wait()
 	defer next.Stop()

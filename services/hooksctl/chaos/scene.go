@@ -60,6 +60,10 @@ type scene struct {
 	hooks   map[webhook.TenantID][]webhook.WebhookID
 	clients map[webhook.TenantID][]*apiclient.Client // one for each api
 	journal journal
+	// endLoad takes the load off and returns when all of it is answered.
+	endLoad func()
+	// chance decides the load.
+	chance *rand.Rand
 
 	excused int                     // requests that may be made twice
 	down    map[*stage.Service]bool // killed and not to be started again
@@ -71,7 +75,8 @@ func newScene(ctx context.Context, p *play, f fault) (*scene, error) {
 	s := &scene{
 		options: p.options, name: f.name, log: p.log, stage: p.stage, servers: p.stage.Servers, receiver: p.receiver,
 		redis: p.stage.Servers.Redis, receiverAddr: p.receiver.Addr(), random: randomFor(p.seed, f.name),
-		hooks: map[webhook.TenantID][]webhook.WebhookID{}, clients: map[webhook.TenantID][]*apiclient.Client{},
+		chance: randomFor(p.seed, f.name+" load"),
+		hooks:  map[webhook.TenantID][]webhook.WebhookID{}, clients: map[webhook.TenantID][]*apiclient.Client{},
 		down: map[*stage.Service]bool{},
 	}
 	redisURL := s.servers.RedisURL()
@@ -170,11 +175,17 @@ func (s *scene) silenceRelay(ctx context.Context) error {
 	if !s.withoutRelay {
 		return nil
 	}
-	leader, err := postgres.Lead(ctx, s.system.DB, postgres.RelayLock)
-	if err == nil && leader == nil {
+	conn, err := s.system.DB.Conn(ctx) // until the system's connections end
+	if err != nil {
+		return err
+	}
+	// Not postgres.Lead: whoever takes the lead in earnest loses it by keeping silent.
+	var got bool
+	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, int64(postgres.RelayLock)).Scan(&got)
+	if err == nil && !got {
 		err = errors.New("somebody else is the relay")
 	}
-	return err // the lock ends with the system's connections
+	return err
 }
 
 func (s *scene) addServices() error {
@@ -213,15 +224,11 @@ func (s *scene) addClients() error {
 func (s *scene) play(ctx context.Context, f fault) (result, error) {
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	enough, answered := make(chan struct{}), make(chan struct{})
-	go func() { // waited for below
-		defer close(answered)
-		s.dispatch(loading, randomFor(s.seed, f.name+" load"), enough)
-	}()
+	s.startLoad(loading)
 	err := wait(ctx, s.load*2/5)
 	struck := time.Now()
 	if err == nil {
-		err = f.strike(ctx, s)
+		err = f.strike(loading, s)
 	}
 	lasted := time.Since(struck)
 	if err == nil {
@@ -230,8 +237,7 @@ func (s *scene) play(ctx context.Context, f fault) (result, error) {
 	if err != nil {
 		cancel() // no answers are waited for any more
 	}
-	close(enough)
-	<-answered
+	s.endLoad()
 	if err != nil {
 		return result{}, fmt.Errorf("striking: %w", err)
 	}
