@@ -193,7 +193,7 @@ func TestDeliveries_carryTheirAttemptsAndPayload(t *testing.T) {
 	bad.Attempt.RequestHeaders = []webhook.Field{{Name: "User-Agent", Value: "x"}}
 	bad.Attempt.ResponseBody = "sorry"
 	bad.Attempt.StartedAt = nowMs()
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{bad}, 0, ""); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{bad}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Fatal(err)
 	}
 	id := claims[0].Delivery

@@ -22,7 +22,7 @@ func TestI4_anOutcomeWhoseAnswerGotLostIsNotLost(t *testing.T) {
 	}
 	outcomes := []webhook.Outcome{outcome(claims[0], webhook.Succeeded), outcome(claims[1], webhook.Retrying)}
 	for try := range 2 {
-		got, err := b.work.Record(t.Context(), outcomes, 0, "x")
+		got, err := b.work.Record(t.Context(), outcomes, webhook.Room{Ring: webhook.NoLimit, Holder: "x"})
 		if err != nil || len(got.Lost) != 0 {
 			t.Errorf("try %d: lost = %v, %v, want nothing", try+1, got.Lost, err)
 		}

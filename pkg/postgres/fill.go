@@ -19,7 +19,7 @@ func (s *Work) Fill(ctx context.Context, hooks []webhook.WebhookID) ([]webhook.O
 		if len(hooks) == 0 {
 			break
 		}
-		admission, err := s.Admit(ctx, hooks, 0, "")
+		admission, err := s.Admit(ctx, hooks, webhook.Room{Ring: webhook.NoLimit})
 		if err != nil {
 			return owed, err
 		}

@@ -34,7 +34,7 @@ func (b *bundle) claim(t *testing.T, id webhook.DeliveryID) webhook.Claim {
 
 func (b *bundle) record(t *testing.T, outcomes ...webhook.Outcome) {
 	t.Helper()
-	adm, err := b.work.Record(t.Context(), outcomes, 0, "")
+	adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Ring: webhook.NoLimit})
 	if err != nil || len(adm.Lost) != 0 {
 		t.Fatal(adm.Lost, err)
 	}
@@ -44,7 +44,7 @@ func (b *bundle) record(t *testing.T, outcomes ...webhook.Outcome) {
 func (b *bundle) attempt(t *testing.T, hook webhook.WebhookID, id webhook.DeliveryID, status webhook.DeliveryStatus) {
 	t.Helper()
 	b.exec(t, `UPDATE pending_deliveries SET due_at = now() WHERE delivery_id = $1`, id.UUID())
-	if _, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, 0, ""); err != nil {
+	if _, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Fatal(err)
 	}
 	b.record(t, outcome(b.claim(t, id), status))

@@ -106,7 +106,7 @@ func (b *manageBundle) settle(t testing.TB, id webhook.DeliveryID, status webhoo
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("claimed %d, %v, want 1", len(claims), err)
 	}
-	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], status)}, 0, "")
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], status)}, webhook.Room{Ring: webhook.NoLimit})
 	if err != nil || len(adm.Lost) > 0 {
 		t.Fatal(adm.Lost, err)
 	}

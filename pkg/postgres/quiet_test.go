@@ -44,7 +44,7 @@ func (b *bundle) quieten(t *testing.T, hook webhook.WebhookID, after time.Durati
 	if err != nil || len(claims) != 1 {
 		t.Fatal(claims, err)
 	}
-	adm, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(claims[0], webhook.Retrying, after)}, 9, "h")
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(claims[0], webhook.Retrying, after)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
 	if err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again)+len(adm.Lost) != 0 {
 		t.Fatalf("recording a 429 admitted %+v, %v", adm, err)
 	}
@@ -64,7 +64,7 @@ func TestI10_retryAfterHoldsTheWholeWebhook(t *testing.T) {
 	if claims, err := b.work.Claim(t.Context(), rung, "h"); err != nil || len(claims) != 0 {
 		t.Errorf("claimed of a quiet lane: %d, %v", len(claims), err)
 	}
-	if adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, 9, "h"); err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again) != 0 {
+	if adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"}); err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again) != 0 {
 		t.Errorf("admitted to a quiet lane: %+v, %v", adm, err)
 	}
 	for name, sub := range map[string]webhook.Submission{"small": b.submission(t, "acme", 1), "large": b.submission(t, "acme", 1)} {
@@ -115,7 +115,7 @@ func TestI10_aQuietLaneGoesOnByItself(t *testing.T) {
 	if err != nil || len(hooks) != 1 {
 		t.Fatalf("lanes with room = %v, %v, want this one at once", hooks, err)
 	}
-	if adm, err := b.work.Admit(t.Context(), hooks, 0, ""); err != nil || len(adm.Rung) != 1 {
+	if adm, err := b.work.Admit(t.Context(), hooks, webhook.Room{Ring: webhook.NoLimit}); err != nil || len(adm.Rung) != 1 {
 		t.Errorf("admitted %d, %v, want the one free slot filled", len(adm.Rung), err)
 	}
 }
@@ -133,7 +133,7 @@ func TestI10_retryAfterIsNeverShortened(t *testing.T) {
 	for i, o := range []webhook.Outcome{
 		tooMany(claims[0], webhook.Failed, time.Hour), tooMany(claims[1], webhook.Retrying, time.Minute), outcome(claims[2], webhook.Succeeded),
 	} {
-		if _, err := b.work.Record(t.Context(), []webhook.Outcome{o}, 0, ""); err != nil {
+		if _, err := b.work.Record(t.Context(), []webhook.Outcome{o}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 			t.Fatal(err)
 		}
 		if got := b.quietFor(t, hook); got < 59*time.Minute {
@@ -213,7 +213,7 @@ func TestI10_testSendsKnowNoQuiet(t *testing.T) {
 		}
 		return claims[0]
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(send(), webhook.Failed, time.Hour)}, 0, ""); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(send(), webhook.Failed, time.Hour)}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.quietFor(t, hook); got > time.Minute {

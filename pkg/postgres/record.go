@@ -15,12 +15,13 @@ import (
 // admitNext is the end of every statement that frees or finds slots. Before it
 // must come `lane`: locked lanes with their new state, the slots given back
 // (freed; NULL: nothing was settled) and the rows queued again, the number of
-// slots to fill (room), and whether rows were queued that this statement's
-// snapshot misses (stale).
-// Parameters: $1 how many to lease at once, $2 to whom.
+// slots to fill (room), whether no slot is taken otherwise (idle), and whether
+// rows were queued that this statement's snapshot misses (stale).
+// Parameters: $1 how many to lease at once, $2 to whom, $5 for how many to ring.
 const admitNext = `
-, chosen AS MATERIALIZED (
-	SELECT p.delivery_id, row_number() OVER (ORDER BY p.turn, p.due_at) <= $1 AS leased, ` + leaseMillis + ` AS lease_ms
+, waiting AS (
+	SELECT p.delivery_id, row_number() OVER (ORDER BY p.turn, p.due_at) AS place, p.turn = 1 AND l.idle AS lone,
+		` + leaseMillis + ` AS lease_ms
 	FROM lane l
 	JOIN webhooks w ON w.id = l.webhook_id
 	CROSS JOIN LATERAL (
@@ -30,6 +31,8 @@ const admitNext = `
 		ORDER BY due_at, delivery_id LIMIT l.room
 	) p
 	WHERE l.room > 0
+), chosen AS MATERIALIZED (
+	SELECT delivery_id, lease_ms, place <= $1 AS leased FROM waiting WHERE place <= $1::bigint + $5 OR lone
 ), p AS (
 	UPDATE pending_deliveries p SET admitted = true, rung_at = now(), rings = 0,
 		lease_until = CASE WHEN c.leased THEN now() + c.lease_ms * interval '1 millisecond' END,
@@ -69,6 +72,7 @@ const admitDue = `
 WITH ` + lockLanes + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + laneState + `, NULL::bigint AS freed, NULL::bigint AS requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
+		l.admitted <= 0 AS idle,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
@@ -77,24 +81,24 @@ WITH ` + lockLanes + `, lane AS MATERIALIZED (
 // attempt number and the lease's holder (I4), and hands the slots on.
 //
 // The lanes are locked before any row is touched: whoever pauses a webhook
-// does it in that order too. $5.. are parallel arrays, one entry an outcome.
+// does it in that order too. $6.. are parallel arrays, one entry an outcome.
 const recordOutcomes = `
 WITH ` + lockLanes + `, outcome AS MATERIALIZED (
-	SELECT * FROM unnest($5::uuid[], $6::int[], $7::text[], $8::text[], $9::float8[], $10::text[],
-		$11::timestamptz[], $12::int[], $13::int[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::float8[])
+	SELECT * FROM unnest($6::uuid[], $7::int[], $8::text[], $9::text[], $10::float8[], $11::text[],
+		$12::timestamptz[], $13::int[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::float8[])
 		AS o (id, number, holder, status, delay, reason, started_at, duration_ms, response_status, error_class, error,
 			request_headers, response_headers, response_body, quiet_for)
 	WHERE (SELECT count(*) FROM locked) >= 0
 ), gone AS (
 	DELETE FROM pending_deliveries p USING outcome o
-	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
+	WHERE p.delivery_id = ANY ($6::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status IN ('success', 'failed')
 	RETURNING p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.failed_at AS failed_before, NULL::timestamptz AS due_at, o.*
 ), back AS (
 	UPDATE pending_deliveries p SET attempts = o.number, admitted = false, lease_until = NULL, lease_holder = NULL,
 		due_at = now() + o.delay * interval '1 second', failed_at = now(), failed_before = p.failed_at
 	FROM outcome o
-	WHERE p.delivery_id = ANY ($5::uuid[]) AND p.delivery_id = o.id
+	WHERE p.delivery_id = ANY ($6::uuid[]) AND p.delivery_id = o.id
 		AND p.attempts = o.number - 1 AND p.lease_holder = o.holder AND o.status = 'retrying'
 	RETURNING p.webhook_id, p.tenant_id, p.event_id, p.event_type, p.kind, p.failed_before, p.due_at, o.*
 ), settled AS MATERIALIZED (
@@ -119,6 +123,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 )` + noticeNews + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + toldState + `, l.freed, l.requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
+		l.admitted <= coalesce(l.freed, 0) AS idle,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext + `
@@ -128,22 +133,21 @@ FROM outcome o WHERE id NOT IN (SELECT id FROM settled) AND NOT EXISTS (
 	SELECT FROM attempts a WHERE a.delivery_id = o.id AND a.number = o.number AND a.started_at = o.started_at
 )`
 
-// Record writes outcomes and fills the slots they free: up to lease deliveries
-// are leased to holder, a name that is new with each call, the rest must be rung
-// for. Either everything is committed or nothing is; after an error nobody knows
+// Record writes outcomes and fills the slots they free, as far as there is room
+// for more. Either everything is committed or nothing is; after an error nobody knows
 // which, and recording the same again is safe.
-func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (webhook.Admission, error) {
-	args, err := s.recordArgs(outcomes, lease, holder)
+func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, room webhook.Room) (webhook.Admission, error) {
+	args, err := s.recordArgs(outcomes, room)
 	if err != nil {
 		return webhook.Admission{}, err
 	}
-	return s.admission(ctx, recordOutcomes, holder, args)
+	return s.admission(ctx, recordOutcomes, room.Holder, args)
 }
 
 // Admit fills free slots of the given webhooks, as Record does. A webhook that
 // is paused, or has nothing due, gets nothing.
-func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error) {
-	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(webhookUUIDs(hooks)), s.window})
+func (s *Work) Admit(ctx context.Context, hooks []webhook.WebhookID, room webhook.Room) (webhook.Admission, error) {
+	return s.admission(ctx, admitDue, room.Holder, []any{room.Lease, room.Holder, pq.Array(webhookUUIDs(hooks)), s.window, room.Ring})
 }
 
 // admissionRow is a claimRow, or less than that, and what it stands for.
@@ -193,7 +197,7 @@ func (row admissionRow) addTo(a *webhook.Admission) error {
 
 // recordArgs lays outcomes out as the parallel arrays of recordOutcomes, sorted
 // by delivery so that two recorders lock rows in the same order.
-func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) ([]any, error) {
+func (s *Work) recordArgs(outcomes []webhook.Outcome, room webhook.Room) ([]any, error) {
 	sorted := slices.Clone(outcomes)
 	slices.SortFunc(sorted, func(a, b webhook.Outcome) int { return a.Claim.Delivery.Compare(b.Claim.Delivery) })
 	n := len(sorted)
@@ -223,7 +227,7 @@ func (s *Work) recordArgs(outcomes []webhook.Outcome, lease int, holder string) 
 		webhooks = append(webhooks, id)
 	}
 	return []any{
-		lease, holder, pq.Array(webhooks), s.window,
+		room.Lease, room.Holder, pq.Array(webhooks), s.window, room.Ring,
 		pq.Array(ids), pq.Array(numbers), pq.Array(holders), pq.Array(statuses), pq.Array(delays), pq.Array(reasons),
 		pq.Array(starts), pq.Array(durations), pq.Array(codes), pq.Array(classes), pq.Array(texts),
 		pq.Array(asked), pq.Array(answered), pq.Array(bodies), pq.Array(quiets),
@@ -244,7 +248,7 @@ SELECT DISTINCT webhook_id FROM pending_deliveries WHERE delivery_id = ANY ($1::
 // AdmitDue fills free slots of the webhooks that the given deliveries belong
 // to, where these are due and not admitted. Older deliveries of the same
 // webhook go first.
-func (s *Work) AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error) {
+func (s *Work) AdmitDue(ctx context.Context, ids []webhook.DeliveryID, room webhook.Room) (webhook.Admission, error) {
 	var hooks []string
 	if err := s.stmts.selectAll(ctx, &hooks, webhooksDue, pq.Array(uuids(ids))); err != nil {
 		return webhook.Admission{}, dbError("finding the lanes of due deliveries", err)
@@ -252,5 +256,5 @@ func (s *Work) AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int
 	if len(hooks) == 0 {
 		return webhook.Admission{}, nil
 	}
-	return s.admission(ctx, admitDue, holder, []any{lease, holder, pq.Array(hooks), s.window})
+	return s.admission(ctx, admitDue, room.Holder, []any{room.Lease, room.Holder, pq.Array(hooks), s.window, room.Ring})
 }

@@ -36,7 +36,7 @@ func TestTestSends_goOutWhateverTheStatusAndTakeNoSlot(t *testing.T) {
 	if done, err := b.tests.Cancel(t.Context(), "acme", owed.Delivery); err != nil || done {
 		t.Errorf("canceled while under way: %v, %v", done, err)
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, 0, ""); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Fatal(err)
 	}
 	if done, err := b.tests.Cancel(t.Context(), "acme", owed.Delivery); err != nil || done {

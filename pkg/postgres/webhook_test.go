@@ -156,7 +156,7 @@ func TestWebhooks_pausingHoldsAndResumingReleases(t *testing.T) {
 	if _, more := b.accept(t, b.submission(t, "acme", 1)); len(more) != 0 {
 		t.Errorf("a paused webhook was rung for: %v", more)
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, 9, "h"); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"}); err != nil {
 		t.Fatal(err)
 	}
 	want("paused and quiet", laneRow{0, 8, 0, 8})
@@ -211,7 +211,7 @@ func TestWebhooks_pausingUnderLoadKeepsCounts(t *testing.T) {
 				return
 			}
 			for _, c := range claims {
-				if _, err := b.work.Record(ctx, []webhook.Outcome{outcome(c, webhook.Retrying)}, 0, "h"); err != nil {
+				if _, err := b.work.Record(ctx, []webhook.Outcome{outcome(c, webhook.Retrying)}, webhook.Room{Ring: webhook.NoLimit, Holder: "h"}); err != nil {
 					done <- err
 					return
 				}
@@ -380,7 +380,7 @@ func (b *manageBundle) secrets(t *testing.T, id webhook.WebhookID, start time.Ti
 	if err != nil || len(claims) != 1 || claims[0].Webhook != id {
 		t.Fatal(claims, err)
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, 0, ""); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Fatal(err)
 	}
 	var out []string

@@ -42,7 +42,7 @@ func BenchmarkWork(b *testing.B) {
 			outcomes[i] = outcome(c, webhook.Succeeded)
 		}
 		claims = claims[n:]
-		adm, err := s.work.Record(b.Context(), outcomes, n, "h")
+		adm, err := s.work.Record(b.Context(), outcomes, webhook.Room{Lease: n, Holder: "h"})
 		if err != nil || len(adm.Lost) > 0 {
 			b.Fatal(err, len(adm.Lost))
 		}

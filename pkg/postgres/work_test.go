@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,12 +231,12 @@ func TestI4_anOutcomeIsRecordedOnceAndOnlyByItsHolder(t *testing.T) {
 		t.Fatal(again, err)
 	}
 
-	late, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Failed)}, 0, "x")
+	late, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Failed)}, webhook.Room{Ring: webhook.NoLimit, Holder: "x"})
 	if err != nil || len(late.Lost) != 1 {
 		t.Errorf("late record: lost = %v, %v, want the delivery", late.Lost, err)
 	}
 	for _, wantLost := range []int{0, 1} {
-		got, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(again[0], webhook.Retrying)}, 0, "x")
+		got, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(again[0], webhook.Retrying)}, webhook.Room{Ring: webhook.NoLimit, Holder: "x"})
 		if err != nil || len(got.Lost) != wantLost {
 			t.Errorf("lost = %v, %v, want %d", got.Lost, err, wantLost)
 		}
@@ -273,7 +275,7 @@ func TestWork_aBacklogMovesOnThroughRecords(t *testing.T) {
 			outcomes = append(outcomes, outcome(c, webhook.Succeeded))
 		}
 		done += len(outcomes)
-		adm, err := b.work.Record(t.Context(), outcomes, 2, "h")
+		adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Lease: 2, Ring: webhook.NoLimit, Holder: "h"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,6 +298,50 @@ func TestWork_aBacklogMovesOnThroughRecords(t *testing.T) {
 	var succeeded int
 	if err := b.db.GetContext(t.Context(), &succeeded, `SELECT count(*) FROM deliveries WHERE status = 'success' AND attempt_count = 1`); err != nil || succeeded != 10 {
 		t.Errorf("succeeded = %d, %v, want 10", succeeded, err)
+	}
+}
+
+func TestWork_recordRingsForNoMoreThanThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	half, none := b.webhook(t, "acme", "*"), b.webhook(t, "beta", "*")
+	_, owed := b.accept(t, b.submission(t, "acme", 10), b.submission(t, "beta", 10))
+	record := func(room webhook.Room, owed ...webhook.Owed) webhook.Admission {
+		t.Helper()
+		room.Holder = "h"
+		claims, err := b.work.Claim(t.Context(), ids(owed), "h")
+		if err != nil || len(claims) != len(owed) {
+			t.Fatal(len(claims), err)
+		}
+		outcomes := make([]webhook.Outcome, len(claims))
+		for i, c := range claims {
+			outcomes[i] = outcome(c, webhook.Succeeded)
+		}
+		adm, err := b.work.Record(t.Context(), outcomes, room)
+		if err != nil || len(adm.Lost) > 0 {
+			t.Fatal(len(adm.Lost), err)
+		}
+		return adm
+	}
+	// All of the one webhook, and all but one of the other.
+	slices.SortStableFunc(owed, func(x, y webhook.Owed) int { return strings.Compare(string(y.Tenant), string(x.Tenant)) })
+	adm := record(webhook.Room{}, owed[:2*window-1]...)
+	if len(adm.Claimed) != 0 || len(adm.Rung) != 1 || adm.Rung[0].Webhook != none {
+		t.Fatalf("without room %+v, want a bell for the one that has none otherwise", adm)
+	}
+	if diff := cmp.Diff(laneRow{1, 7, 1, 7}, b.lane(t, half)); diff != "" {
+		t.Error(diff)
+	}
+	adm = record(webhook.Room{Lease: 1, Ring: 1}, adm.Rung...)
+	if len(adm.Claimed) != 1 || len(adm.Rung) != 1 {
+		t.Errorf("with room for one and one bell: %d and %d", len(adm.Claimed), len(adm.Rung))
+	}
+	if diff := cmp.Diff(laneRow{2, 4, 2, 4}, b.lane(t, none)); diff != "" {
+		t.Error(diff)
+	}
+	hooks, err := b.relay.WithRoom(t.Context(), window, 0, 9)
+	if err != nil || len(hooks) != 2 {
+		t.Errorf("the relay finds room at %v, %v; want both", hooks, err)
 	}
 }
 
@@ -338,7 +384,7 @@ func TestRelay_disableHoldsWhatNobodySends(t *testing.T) {
 	if diff := cmp.Diff(laneRow{1, 4, 1, 4}, b.lane(t, hook)); diff != "" {
 		t.Error(diff)
 	}
-	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, 9, "h")
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
 	if err != nil || len(adm.Claimed)+len(adm.Rung) != 0 {
 		t.Errorf("a disabled webhook got %v, %v", adm, err)
 	}
@@ -494,7 +540,7 @@ func TestEvents_aWaitingRetryDoesNotHoldNewEventsBack(t *testing.T) {
 	if err != nil || len(claims) != 1 {
 		t.Fatal(claims, err)
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Retrying)}, 0, "h"); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Retrying)}, webhook.Room{Ring: webhook.NoLimit, Holder: "h"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, owed := b.accept(t, b.submission(t, "acme", 1)); len(owed) != 1 {

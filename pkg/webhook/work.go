@@ -3,6 +3,7 @@ package webhook
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"time"
 )
 
@@ -70,6 +71,19 @@ type Outcome struct {
 	Attempt Attempt
 	Next    Next
 }
+
+// Room is how many deliveries a worker has room for.
+type Room struct {
+	Lease  int    // to be leased at once
+	Holder string // to whom: a name that is new with each statement
+	// Ring is for how many more somebody may be rung: whoever has no slots does not
+	// call for what then could only wait. A webhook that would have none at work or
+	// rung for gets one bell all the same, so that whoever answers it goes on.
+	Ring int
+}
+
+// NoLimit rings for as many as windows allow.
+const NoLimit = math.MaxInt32
 
 // Admission is what became of free slots.
 type Admission struct {

@@ -100,7 +100,7 @@ func (b *bundle) send(ctx context.Context, t *testing.T, id webhook.DeliveryID, 
 		a.ErrorClass, a.Error = webhook.ClassStatus, "receiver answered it"
 	}
 	next := webhook.Decide(claims[0].Policy, a, a.Number, 0) // the last attempt, whatever the budget
-	if _, err := b.work.Record(ctx, []webhook.Outcome{{Claim: claims[0], Attempt: a, Next: next}}, 0, ""); err != nil {
+	if _, err := b.work.Record(ctx, []webhook.Outcome{{Claim: claims[0], Attempt: a, Next: next}}, webhook.Room{Ring: webhook.NoLimit}); err != nil {
 		t.Error(err)
 	}
 	return claims[0]
@@ -223,7 +223,7 @@ func TestRetry_ringsAsAReplay(t *testing.T) {
 		Claim:   claims[0],
 		Attempt: webhook.Attempt{Number: 2, StartedAt: time.Now(), ResponseStatus: 500, ErrorClass: webhook.ClassStatus, Error: "500"},
 		Next:    webhook.Next{Status: webhook.Retrying, Delay: time.Hour},
-	}}, 0, "")
+	}}, webhook.Room{Ring: webhook.NoLimit})
 	if err != nil {
 		t.Fatal(err)
 	}

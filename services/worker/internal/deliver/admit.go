@@ -66,9 +66,9 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 		ids = append(ids, t.id)
 		wants[t.party]++
 	}
-	lease, holder := e.reserve(wants), e.holders.next()
-	adm, err := e.cfg.Store.AdmitDue(ctx, ids, lease, holder)
-	e.settle(nil, lease, adm.Claimed)
+	room := e.reserve(wants, e.holders.next())
+	adm, err := e.cfg.Store.AdmitDue(ctx, ids, room)
+	e.settle(nil, room.Lease, adm.Claimed)
 	for _, c := range adm.Claimed {
 		e.start(c, tickets[c.Delivery]) //nolint:contextcheck // a request outlives the statement that claimed it
 		delete(tickets, c.Delivery)
@@ -78,7 +78,7 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 	}
 	e.cfg.Doorbell.Ring(adm.Rung)
 	if err != nil {
-		e.doubt(webhook.Doubt{Holders: []string{holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
+		e.doubt(webhook.Doubt{Holders: []string{room.Holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
 		return
 	}
 	e.admitAgain(ctx, adm.Again, nil)
@@ -100,12 +100,12 @@ func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, part
 				wants[p]++
 			}
 		}
-		lease, holder := e.reserve(wants), e.holders.next()
-		adm, err := e.cfg.Store.Admit(ctx, hooks, lease, holder)
-		e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
+		room := e.reserve(wants, e.holders.next())
+		adm, err := e.cfg.Store.Admit(ctx, hooks, room)
+		e.goOn(adm, room.Lease) //nolint:contextcheck // a request outlives the statement that claimed it
 		if err != nil {
 			e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
-			e.doubt(webhook.Doubt{Holders: []string{holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx
+			e.doubt(webhook.Doubt{Holders: []string{room.Holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx
 			return
 		}
 		hooks = adm.Again

@@ -26,13 +26,13 @@ func (s *lockedLane) Claim(_ context.Context, ids []webhook.DeliveryID, _ string
 	return claims, nil
 }
 
-func (s *lockedLane) AdmitDue(context.Context, []webhook.DeliveryID, int, string) (webhook.Admission, error) {
+func (s *lockedLane) AdmitDue(context.Context, []webhook.DeliveryID, webhook.Room) (webhook.Admission, error) {
 	close(s.admitted)
 	<-s.proceed
 	return webhook.Admission{Claimed: []webhook.Claim{claimOf(s.id)}}, nil
 }
 
-func (s *lockedLane) Record(context.Context, []webhook.Outcome, int, string) (a webhook.Admission, _ error) {
+func (s *lockedLane) Record(context.Context, []webhook.Outcome, webhook.Room) (a webhook.Admission, _ error) {
 	return a, nil
 }
 

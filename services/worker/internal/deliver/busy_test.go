@@ -20,7 +20,7 @@ type slowFor struct {
 	recorded chan webhook.TenantID
 }
 
-func (s *slowFor) Record(_ context.Context, outcomes []webhook.Outcome, _ int, _ string) (a webhook.Admission, _ error) {
+func (s *slowFor) Record(_ context.Context, outcomes []webhook.Outcome, _ webhook.Room) (a webhook.Admission, _ error) {
 	if outcomes[0].Claim.Tenant == s.tenant {
 		s.entered <- struct{}{}
 		<-s.proceed

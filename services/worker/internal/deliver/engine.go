@@ -19,9 +19,9 @@ type Store interface {
 	Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error)
 	Release(ctx context.Context, claims []webhook.Claim) error
 	ReleaseHeld(ctx context.Context, d webhook.Doubt) ([]webhook.Owed, error)
-	Record(ctx context.Context, outcomes []webhook.Outcome, lease int, holder string) (webhook.Admission, error)
-	Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error)
-	AdmitDue(ctx context.Context, ids []webhook.DeliveryID, lease int, holder string) (webhook.Admission, error)
+	Record(ctx context.Context, outcomes []webhook.Outcome, room webhook.Room) (webhook.Admission, error)
+	Admit(ctx context.Context, hooks []webhook.WebhookID, room webhook.Room) (webhook.Admission, error)
+	AdmitDue(ctx context.Context, ids []webhook.DeliveryID, room webhook.Room) (webhook.Admission, error)
 }
 
 // Sender makes one request. It returns an error only when ctx ended first.
@@ -205,14 +205,19 @@ func (e *Engine) take(limit int) []*ticket {
 }
 
 // reserve takes slots for the next deliveries of parties, as far as their shares
-// allow and no ticket is waiting for them.
-func (e *Engine) reserve(wants map[party]int) int {
+// allow and no ticket is waiting for them. A worker that stops has room for none,
+// and calls the others for all.
+func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping {
-		return 0
+		return webhook.Room{Holder: holder, Ring: webhook.NoLimit}
 	}
-	return e.slots.reserve(wants)
+	lease, more := e.slots.reserve(wants)
+	for _, r := range e.records {
+		more -= len(r.in) // who has sent those goes on with the next ones
+	}
+	return webhook.Room{Holder: holder, Lease: lease, Ring: max(more, 0)}
 }
 
 // settle turns slots that tickets hold, and reserved ones, into the slots of

@@ -36,11 +36,11 @@ func (s *slowCommit) Claim(_ context.Context, ids []webhook.DeliveryID, _ string
 	return []webhook.Claim{claimOf(ids[0])}, nil
 }
 
-func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, lease int, _ string) (a webhook.Admission, _ error) {
+func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, room webhook.Room) (a webhook.Admission, _ error) {
 	if s.records.Add(1) == 1 {
 		close(s.recording)
 		<-s.proceed
-		if lease > 0 {
+		if room.Lease > 0 {
 			a.Claimed = []webhook.Claim{s.next}
 		}
 	}
@@ -53,11 +53,11 @@ func (s *slowCommit) ReleaseHeld(context.Context, webhook.Doubt) (owed []webhook
 	return owed, nil
 }
 
-func (s *slowCommit) Admit(context.Context, []webhook.WebhookID, int, string) (a webhook.Admission, _ error) {
+func (s *slowCommit) Admit(context.Context, []webhook.WebhookID, webhook.Room) (a webhook.Admission, _ error) {
 	return a, nil
 }
 
-func (s *slowCommit) AdmitDue(context.Context, []webhook.DeliveryID, int, string) (a webhook.Admission, _ error) {
+func (s *slowCommit) AdmitDue(context.Context, []webhook.DeliveryID, webhook.Room) (a webhook.Admission, _ error) {
 	return a, nil
 }
 

@@ -254,11 +254,11 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 		outcomes[i] = s.Outcome
 		wants[partyOf(s.Claim.Owed)]++
 	}
-	lease := e.reserve(wants)
+	room := e.reserve(wants, holder)
 	committing, cancel := context.WithTimeout(ctx, storeTimeout)
-	adm, err := e.cfg.Store.Record(committing, outcomes, lease, holder)
+	adm, err := e.cfg.Store.Record(committing, outcomes, room)
 	cancel()
-	e.goOn(adm, lease) //nolint:contextcheck // a request outlives the statement that claimed it
+	e.goOn(adm, room.Lease) //nolint:contextcheck // a request outlives the statement that claimed it
 	if err == nil {
 		e.conclude(ctx, batch, adm)
 		e.unsettled.Add(-len(batch))

@@ -44,10 +44,10 @@ func (s *forgetful) Claim(_ context.Context, ids []webhook.DeliveryID, holder st
 	return []webhook.Claim{claimOf(ids[0])}, nil
 }
 
-func (s *forgetful) Record(_ context.Context, _ []webhook.Outcome, _ int, holder string) (a webhook.Admission, _ error) {
+func (s *forgetful) Record(_ context.Context, _ []webhook.Outcome, room webhook.Room) (a webhook.Admission, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.holders = append(s.holders, holder)
+	s.holders = append(s.holders, room.Holder)
 	return a, s.loses()
 }
 

@@ -141,11 +141,16 @@ func (s *shares) hold(p party, n int) {
 }
 
 // reserve takes slots for parties that want to go on with their next deliveries.
-// Whose they are shows later.
-func (s *shares) reserve(wants map[party]int) int {
-	n := s.spare(wants)
+// Whose they are shows later. It also returns how many more they could have.
+func (s *shares) reserve(wants map[party]int) (n, more int) {
+	all := make(map[party]int, len(wants))
+	for p := range wants {
+		all[p] = s.free
+	}
+	n = s.spare(wants)
+	more = s.spare(all) - n
 	s.free -= n
-	return n
+	return n, more
 }
 
 // spare is how many slots parties may have for their next deliveries: as many as

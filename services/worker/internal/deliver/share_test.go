@@ -132,21 +132,36 @@ func TestShares_reserveLeavesOthersTheirs(t *testing.T) {
 	t.Parallel()
 	s := newShares(16)
 	a, b := party{tenant: "a"}, party{tenant: "b"}
-	if n := s.reserve(map[party]int{a: 100}); n != 12 {
-		t.Errorf("one alone reserves %d of 16, want 12", n)
+	if n, more := s.reserve(map[party]int{a: 100}); n != 12 || more > 1 {
+		t.Errorf("one alone reserves %d of 16, want 12, and could have %d more", n, more)
 	}
 	s.free += 12
 	s.hold(a, 12)
-	if n := s.reserve(map[party]int{a: 5}); n != 0 {
+	if n, _ := s.reserve(map[party]int{a: 5}); n != 0 {
 		t.Errorf("one with all that it may have reserves %d more", n)
 	}
 	wait(&s, "a", 0, 50) // they may not have slots, and keep none from others
-	if n := s.reserve(map[party]int{b: 2}); n != 2 {
+	if n, _ := s.reserve(map[party]int{b: 2}); n != 2 {
 		t.Errorf("the other one reserves %d, want 2", n)
 	}
 	s.free += 2
 	wait(&s, "c", 100, 3)
-	if n := s.reserve(map[party]int{b: 4}); n > 1 {
+	if n, _ := s.reserve(map[party]int{b: 4}); n > 1 {
 		t.Errorf("%d are reserved although three wait for four", n)
+	}
+}
+
+func TestShares_reserveTellsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	s := newShares(16)
+	a := party{tenant: "a"}
+	if n, more := s.reserve(map[party]int{a: 2}); n != 2 || more < 8 || more > 12 {
+		t.Errorf("of 16 it reserves %d and could have %d more, want 2 and about 10", n, more)
+	}
+	for i, tenant := range []webhook.TenantID{"b", "c", "d"} {
+		wait(&s, tenant, 100*i, 50)
+	}
+	if _, more := s.reserve(map[party]int{a: 2}); more != 0 {
+		t.Errorf("%d more although others wait for what is left", more)
 	}
 }

@@ -41,7 +41,7 @@ func TestRelay_disablesWhatOnlyFailsWithinTenTicks(t *testing.T) {
 	_, err = b.work.Record(t.Context(), []webhook.Outcome{{
 		Claim: claims[0], Attempt: webhook.Attempt{Number: 1, ErrorClass: webhook.ClassTimeout, Error: "x"},
 		Next: webhook.Next{Status: webhook.Failed, Reason: webhook.AttemptsExhausted},
-	}}, 0, "")
+	}}, webhook.Room{Ring: webhook.NoLimit})
 	if err != nil {
 		t.Fatal(err)
 	}

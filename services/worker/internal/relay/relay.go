@@ -31,7 +31,7 @@ type Store interface {
 
 // Admitter fills free slots.
 type Admitter interface {
-	Admit(ctx context.Context, hooks []webhook.WebhookID, lease int, holder string) (webhook.Admission, error)
+	Admit(ctx context.Context, hooks []webhook.WebhookID, room webhook.Room) (webhook.Admission, error)
 }
 
 // Doorbell rings for deliveries; it never blocks.
@@ -303,7 +303,7 @@ func (r *Relay) admit(ctx context.Context) error {
 		if err != nil || len(hooks) == 0 {
 			return err
 		}
-		adm, err := r.cfg.Admitter.Admit(ctx, hooks, 0, "")
+		adm, err := r.cfg.Admitter.Admit(ctx, hooks, webhook.Room{Ring: webhook.NoLimit})
 		if err != nil {
 			return err
 		}
