@@ -111,7 +111,7 @@ func TestOpen_aServerThatVanishesIsUnavailable(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	ask := func() error {
-		_, err := postgres.NewRelay(db).WithRoom(context.Background(), 1, 0, 1)
+		_, err := postgres.NewRelay(db).WithRoom(context.Background(), 1, 0, webhook.WebhookID{}, 1)
 		return err
 	}
 	if err := ask(); err != nil {

@@ -63,24 +63,24 @@ const matched = `
 // owing ends acceptEvents, which stores events and writes what they are owed, all
 // in one statement (I1). Its last parameter is the window.
 //
-// What waits for a retry does not keep new events back: only slots count. Where
-// there is a backlog, recording has filled every slot with it, oldest first.
-//
 // The lanes are locked before anything is decided about admission; a lane that
 // vanished while we waited belongs to a webhook deleted in that instant.
 //
 // Rows are inserted in the order of their ids: most indexes then grow at their
 // end only, which matters where much is owed.
 const owing = `, lane AS MATERIALIZED (
-	SELECT l.webhook_id, l.open AND ` + notQuiet + ` AS open, l.admitted, w.max_attempts
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.quiet_until, w.max_attempts
 	FROM lanes l JOIN webhooks w ON w.id = l.webhook_id
 	WHERE l.webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT l.deleted
 	ORDER BY l.webhook_id FOR UPDATE OF l
+), slots AS MATERIALIZED (
+	SELECT webhook_id, $8 - admitted AS free FROM lane l WHERE ` + admitsNew + `
 ), owed AS MATERIALIZED (
 	SELECT m.n, delivery_id(e.id, m.webhook_id) AS id, e.id AS event_id, e.tenant_id, e.type, m.webhook_id, l.max_attempts,
-		l.open AND m.place <= $8 - l.admitted AS admitted
+		m.place <= coalesce(s.free, 0) AS admitted
 	FROM matched m
 	JOIN lane l ON l.webhook_id = m.webhook_id
+	LEFT JOIN slots s ON s.webhook_id = m.webhook_id
 	JOIN event e ON e.n = m.n
 	ORDER BY id
 ), delivery AS (

@@ -51,12 +51,14 @@ const lockLiveLanes = `SELECT webhook_id FROM lanes WHERE webhook_id = ANY ($1::
 // admitFirst writes the deliveries within the window ($3), admits while slots
 // are free, and counts everything in. $1 and $2: webhooks and what each is owed.
 const admitFirst = `
-WITH first AS MATERIALIZED (
+WITH slots AS MATERIALIZED (
+	SELECT webhook_id, $4 - admitted AS free FROM lanes l WHERE webhook_id = ANY ($1::uuid[]) AND ` + admitsNew + `
+), first AS MATERIALIZED (
 	SELECT c.place, d.id, d.webhook_id, d.tenant_id, d.event_id, d.event_type, d.max_attempts,
-		l.open AND ` + notQuiet + ` AND row_number() OVER (PARTITION BY d.webhook_id ORDER BY c.place) <= $4 - l.admitted AS admitted
+		row_number() OVER (PARTITION BY d.webhook_id ORDER BY c.place) <= coalesce(s.free, 0) AS admitted
 	FROM unnest($3::uuid[]) WITH ORDINALITY AS c (id, place)
 	JOIN deliveries d ON d.id = c.id
-	JOIN lanes l ON l.webhook_id = d.webhook_id
+	LEFT JOIN slots s ON s.webhook_id = d.webhook_id
 ), pending AS (
 	INSERT INTO pending_deliveries (delivery_id, webhook_id, tenant_id, event_id, event_type, budget, admitted)
 	SELECT id, webhook_id, tenant_id, event_id, event_type, max_attempts, admitted FROM first ORDER BY id

@@ -83,7 +83,7 @@ func TestI10_retryAfterHoldsTheWholeWebhook(t *testing.T) {
 	if owed, err := b.relay.Unclaimed(t.Context(), 0, false, 100); err != nil || len(owed) != 0 {
 		t.Errorf("the relay rings for %d of a quiet lane, %v", len(owed), err)
 	}
-	if hooks, err := b.relay.WithRoom(t.Context(), window, time.Second, 100); err != nil || len(hooks) != 0 {
+	if hooks, err := b.relay.WithRoom(t.Context(), window, time.Second, webhook.WebhookID{}, 100); err != nil || len(hooks) != 0 {
 		t.Errorf("a quiet lane has room: %v, %v", hooks, err)
 	}
 	before.Queued, before.RowsQueued = before.Queued+2, before.RowsQueued+2
@@ -111,7 +111,7 @@ func TestI10_aQuietLaneGoesOnByItself(t *testing.T) {
 	if owed, err := b.relay.Unclaimed(t.Context(), 2*time.Second, true, 100); err != nil || len(owed) != window-2 {
 		t.Errorf("the relay rings for %d, %v, want the %d others", len(owed), err, window-2)
 	}
-	hooks, err := b.relay.WithRoom(t.Context(), window, time.Hour, 100)
+	hooks, err := b.relay.WithRoom(t.Context(), window, time.Hour, webhook.WebhookID{}, 100)
 	if err != nil || len(hooks) != 1 {
 		t.Fatalf("lanes with room = %v, %v, want this one at once", hooks, err)
 	}

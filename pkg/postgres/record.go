@@ -28,7 +28,10 @@ const admitNext = `
 		SELECT delivery_id, due_at, row_number() OVER (ORDER BY due_at, delivery_id) AS turn
 		FROM pending_deliveries
 		WHERE webhook_id = l.webhook_id AND NOT admitted AND due_at <= now()
-		ORDER BY due_at, delivery_id LIMIT l.room
+		ORDER BY due_at, delivery_id
+		-- What a lane gave back, and of the rest as much as there is: looking at whole
+		-- windows costs more than all else here.
+		LIMIT least(l.room, greatest(1, coalesce(l.freed, 0) + greatest(0, $1::bigint + $5 - (SELECT coalesce(sum(freed), 0) FROM lane))))
 	) p
 	WHERE l.room > 0
 ), chosen AS MATERIALIZED (
@@ -41,15 +44,23 @@ const admitNext = `
 	WHERE p.delivery_id = c.delivery_id AND NOT p.admitted
 		AND p.due_at <= now() -- it may have been sent, and put off, while we waited for a lock
 	RETURNING p.*
+), change AS (
+	-- No join: expecting one lane, the planner would compare each with each.
+	SELECT webhook_id, sum(freed) AS freed, sum(requeued) AS requeued, count(taken) AS taken, max(quiet_until) AS quiet_until,
+		max(failing_since) AS failing_since, max(failed_at) AS failed_at, max(failures) AS failures, max(told_at) AS told_at
+	FROM (
+		SELECT webhook_id, freed, requeued, NULL::uuid AS taken, quiet_until, failing_since, failed_at, failures, told_at FROM lane
+		UNION ALL
+		SELECT webhook_id, NULL, NULL, delivery_id, NULL, NULL, NULL, NULL, NULL FROM p
+	) AS each
+	GROUP BY webhook_id
 ), counted AS (
 	UPDATE lanes SET
-		admitted = lanes.admitted - coalesce(l.freed, 0) + coalesce(a.n, 0),
-		queued = lanes.queued + coalesce(l.requeued, 0) - coalesce(a.n, 0),
-		quiet_until = l.quiet_until, failing_since = l.failing_since, failed_at = l.failed_at, failures = l.failures,
-		told_at = l.told_at
-	FROM lane l
-	LEFT JOIN (SELECT webhook_id, count(*) AS n FROM p GROUP BY webhook_id) a ON a.webhook_id = l.webhook_id
-	WHERE lanes.webhook_id = l.webhook_id AND (l.freed IS NOT NULL OR a.n > 0)
+		admitted = lanes.admitted - coalesce(c.freed, 0) + c.taken, queued = lanes.queued + coalesce(c.requeued, 0) - c.taken,
+		quiet_until = c.quiet_until, failing_since = c.failing_since, failed_at = c.failed_at, failures = c.failures,
+		told_at = c.told_at
+	FROM change c
+	WHERE lanes.webhook_id = c.webhook_id AND (c.freed IS NOT NULL OR c.taken > 0)
 )
 SELECT CASE WHEN p.lease_until IS NULL THEN 'rung' ELSE 'claimed' END AS what, ` + claimColumns + `
 FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id

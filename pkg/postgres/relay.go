@@ -75,12 +75,14 @@ WHERE l.open AND l.queued > 0 AND l.admitted < $1 AND ` + notQuiet + ` AND EXIST
 	SELECT FROM pending_deliveries p
 	WHERE p.webhook_id = l.webhook_id AND NOT p.admitted
 		AND p.due_at <= now() - CASE WHEN l.quiet_until > now() - interval '1 minute' THEN 0 ELSE $2 END * interval '1 second')
-LIMIT $3`
+	AND l.webhook_id > $3
+ORDER BY l.webhook_id LIMIT $4`
 
-// WithRoom returns at most limit webhooks to call Work.Admit for.
-func (r *Relay) WithRoom(ctx context.Context, window int, grace time.Duration, limit int) ([]webhook.WebhookID, error) {
+// WithRoom returns at most limit webhooks to call Work.Admit for, in the order of
+// their ids, from the one behind after on.
+func (r *Relay) WithRoom(ctx context.Context, window int, grace time.Duration, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error) {
 	var rows []string
-	if err := r.db.SelectContext(ctx, &rows, lanesWithRoom, window, grace.Seconds(), limit); err != nil {
+	if err := r.db.SelectContext(ctx, &rows, lanesWithRoom, window, grace.Seconds(), after.UUID(), limit); err != nil {
 		return nil, dbError("finding lanes with room", err)
 	}
 	return webhookIDs(rows)

@@ -31,7 +31,7 @@ func unscoped() map[string][]string {
 			"closeLanes", "lockLanesInOrder", "lockLiveLanes", "lockOneLane",
 		},
 		"events of several tenants are accepted together, so the tenant is a column of the parameters; every query joins by it, or by ids found so": {
-			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "insertKeys", "selectKeys", "matching", "owing",
+			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "admitsNew", "insertKeys", "selectKeys", "matching", "owing",
 		},
 		"what is told about webhooks goes to the tenant that their own rows name":                  {"acceptNotices", "noticeNews", "noticeDisabled", "heard"},
 		"only the lane of the webhook that the same statement has found for the tenant is counted": {"retryDelivery"},
@@ -95,7 +95,7 @@ func TestI5_theWalkSeesUnscopedStatements(t *testing.T) {
 }
 
 var (
-	tenantTables = regexp.MustCompile(`(?is)\b(?:FROM|JOIN|INTO|UPDATE|USING)\s+(?:ONLY\s+)?(?:[a-z_]+(?:\s+(?:AS\s+)?[a-z]+)?\s*,\s*)*(?:webhooks|subscriptions|events|deliveries|attempts|idempotency_keys|pending_deliveries|lanes|(?:events|deliveries|attempts)_default)\b`)
+	tenantTables = regexp.MustCompile(`(?is)\b(?:FROM|JOIN|INTO|UPDATE|USING)\s+(?:ONLY\s+)?(?:[a-z_]+(?:\s+(?:AS\s+)?[a-z]+)?\s*,\s*)*(?:webhooks|subscriptions|events|deliveries|attempts|idempotency_keys|pending_deliveries|lanes|notices|(?:events|deliveries|attempts)_default)\b`)
 	tenantParam  = regexp.MustCompile(`(?is)\btenant_id\s*=\s*(?:ANY\s*\(\s*)?\$\d`)
 	tenantInsert = regexp.MustCompile(`(?is)\bINSERT\s+INTO\s+\w+(?:\s+\w+)?\s*\([^)]*\btenant_id\b`)
 )

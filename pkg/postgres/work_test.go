@@ -339,7 +339,7 @@ func TestWork_recordRingsForNoMoreThanThereIsRoomFor(t *testing.T) {
 	if diff := cmp.Diff(laneRow{2, 4, 2, 4}, b.lane(t, none)); diff != "" {
 		t.Error(diff)
 	}
-	hooks, err := b.relay.WithRoom(t.Context(), window, 0, 9)
+	hooks, err := b.relay.WithRoom(t.Context(), window, 0, webhook.WebhookID{}, 9)
 	if err != nil || len(hooks) != 2 {
 		t.Errorf("the relay finds room at %v, %v; want both", hooks, err)
 	}
@@ -548,5 +548,36 @@ func TestEvents_aWaitingRetryDoesNotHoldNewEventsBack(t *testing.T) {
 	}
 	if diff := cmp.Diff(laneRow{1, 1, 1, 1}, b.lane(t, hook)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestEvents_newOnesDoNotOvertakeABacklog(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	_, owed := b.accept(t, b.submission(t, "acme", 10))
+	claims, err := b.work.Claim(t.Context(), ids(owed), "h")
+	if err != nil || len(claims) != window {
+		t.Fatal(claims, err)
+	}
+	// Somebody is at work, and has no room for more: all but one slot are free.
+	outcomes := []webhook.Outcome{outcome(claims[0], webhook.Succeeded), outcome(claims[1], webhook.Succeeded)}
+	if adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Holder: "h"}); err != nil || len(adm.Rung) > 0 {
+		t.Fatal(adm, err)
+	}
+	if _, owed := b.accept(t, b.submission(t, "acme", 2)); len(owed) != 0 {
+		t.Errorf("%d new deliveries are admitted before older ones", len(owed))
+	}
+	if _, owed := acceptLarge(t, b, b.submission(t, "acme", 2)); len(owed) != 0 {
+		t.Errorf("%d new deliveries of many are admitted before older ones", len(owed))
+	}
+	if diff := cmp.Diff(laneRow{1, 11, 1, 11}, b.lane(t, hook)); diff != "" {
+		t.Error(diff)
+	}
+	// Nobody is at work: whoever goes on with a new one goes on with the others.
+	b.exec(t, `DELETE FROM pending_deliveries WHERE admitted`)
+	b.exec(t, `UPDATE lanes SET admitted = 0`)
+	if _, owed := b.accept(t, b.submission(t, "acme", 1)); len(owed) != 1 {
+		t.Errorf("admitted %d of a new event's deliveries although nobody is at work, want 1", len(owed))
 	}
 }

@@ -102,7 +102,7 @@ func (e *Engine) doubt(d webhook.Doubt) {
 // outcome may start the next delivery, even while the engine stops.
 func (e *Engine) start(c webhook.Claim, t *ticket) {
 	e.unsettled.Add(1)
-	go e.send(c, t) // waited for by unsettled
+	e.jobs <- job{c, t} // there is room for as many as there are slots
 }
 
 // release gives up a claim whose request was not made. Unless a fault of its own

@@ -40,6 +40,10 @@ type Disabler interface {
 	Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error
 }
 
+// idleShare of the slots must be free before a record calls for more deliveries
+// than it hands on: a bell costs more than a slot that is free for a moment.
+const idleShare = 8
+
 // Config is what an Engine needs; all fields are required.
 type Config struct {
 	Store    Store
@@ -65,6 +69,7 @@ type Engine struct {
 	timers  *timers
 	holders holders
 	records [recorders]*recorder
+	jobs    chan job
 
 	mu       sync.Mutex
 	slots    shares
@@ -84,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, slots: newShares(cfg.Slots), timers: newTimers(), holders: holders{worker: cfg.Worker},
-		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1), jobs: make(chan job, cfg.Slots),
 	}
 	for i := range e.records {
 		e.records[i] = newRecorder(e)
@@ -125,6 +130,12 @@ type settled struct {
 	bare   bool    // PostgreSQL refused its texts, they are gone
 }
 
+// job is a claim to be sent.
+type job struct {
+	claim  webhook.Claim
+	ticket *ticket
+}
+
 // Run delivers until ctx ends, then turns waiting bells away, lets requests in
 // flight finish, records them and returns. Exchanges are bounded by their
 // webhooks' timeouts, and so is Run.
@@ -134,11 +145,21 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, r := range e.records {
 		recording.Go(func() { r.run(base) })
 	}
+	var sending sync.WaitGroup
+	for range e.cfg.Slots { // each keeps a stack that has grown to its task
+		sending.Go(func() {
+			for j := range e.jobs {
+				e.send(j.claim, j.ticket)
+			}
+		})
+	}
 	var admitting sync.WaitGroup
 	admitting.Go(func() { e.admitAllDue(ctx, base) })
 	e.claimAll(ctx, base)
 	admitting.Wait()
 	e.unsettled.Wait()
+	close(e.jobs)
+	sending.Wait()
 	for _, r := range e.records {
 		close(r.in)
 	}
@@ -215,9 +236,12 @@ func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
 	}
 	lease, more := e.slots.reserve(wants)
 	for _, r := range e.records {
-		more -= len(r.in) // who has sent those goes on with the next ones
+		more -= len(r.in) // they are handed on, too
 	}
-	return webhook.Room{Holder: holder, Lease: lease, Ring: max(more, 0)}
+	if more < e.cfg.Slots/idleShare {
+		more = 0
+	}
+	return webhook.Room{Holder: holder, Lease: lease, Ring: more}
 }
 
 // settle turns slots that tickets hold, and reserved ones, into the slots of

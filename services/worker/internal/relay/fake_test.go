@@ -26,7 +26,7 @@ func (g *graveyard) Unclaimed(context.Context, time.Duration, bool, int) ([]webh
 	return nil, nil
 }
 
-func (g *graveyard) WithRoom(context.Context, int, time.Duration, int) ([]webhook.WebhookID, error) {
+func (g *graveyard) WithRoom(context.Context, int, time.Duration, webhook.WebhookID, int) ([]webhook.WebhookID, error) {
 	return nil, nil
 }
 

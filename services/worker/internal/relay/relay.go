@@ -20,7 +20,7 @@ import (
 // Store finds what nobody is coming for.
 type Store interface {
 	Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error)
-	WithRoom(ctx context.Context, window int, grace time.Duration, limit int) ([]webhook.WebhookID, error)
+	WithRoom(ctx context.Context, window int, grace time.Duration, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
 	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
@@ -78,6 +78,10 @@ const (
 	// leadership is checked.
 	pageSize = 1000
 	maxPages = 50
+
+	// fillRings bells are rung at most for a page of webhooks that others are at work
+	// for: whoever has room for more of theirs than they bring rings for it.
+	fillRings = 100
 
 	// buryPage deleted webhooks share buryLimit in a tick: finishing what they owe
 	// is in no hurry, however much it is, and what comes next in the tick may be.
@@ -297,19 +301,23 @@ func (r *Relay) ring(ctx context.Context, age func() time.Duration, patiently bo
 	return false, nil
 }
 
+// admit gets webhooks going again that nobody goes on with, and calls workers that
+// have nothing to do for those with which others cannot keep up.
 func (r *Relay) admit(ctx context.Context) error {
+	var after webhook.WebhookID
 	for range maxPages {
-		hooks, err := r.cfg.Store.WithRoom(ctx, r.cfg.Window, grace, pageSize)
+		hooks, err := r.cfg.Store.WithRoom(ctx, r.cfg.Window, grace, after, pageSize)
 		if err != nil || len(hooks) == 0 {
 			return err
 		}
-		adm, err := r.cfg.Admitter.Admit(ctx, hooks, webhook.Room{Ring: webhook.NoLimit})
+		after = hooks[len(hooks)-1]
+		adm, err := r.cfg.Admitter.Admit(ctx, hooks, webhook.Room{Ring: fillRings})
 		if err != nil {
 			return err
 		}
 		r.rerung.Add(float64(len(adm.Rung)))
 		r.cfg.Doorbell.Ring(adm.Rung)
-		if len(adm.Rung) == 0 || len(hooks) < pageSize {
+		if len(hooks) < pageSize {
 			return nil
 		}
 	}
