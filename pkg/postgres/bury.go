@@ -17,18 +17,14 @@ SELECT webhook_id FROM lanes WHERE deleted ORDER BY webhook_id <= $1, webhook_id
 
 	lockDeletedLane = `SELECT webhook_id FROM lanes WHERE webhook_id = $1 AND deleted FOR UPDATE SKIP LOCKED`
 
-	// Two questions, because each has an index and both together have none. The
-	// first is ordered as its index: a bitmap would hold the whole backlog,
-	// whatever the limit.
+	// Ordered as the index is: a bitmap would hold the whole backlog, whatever the
+	// limit.
 	buryDeliveries = `
 WITH gone AS (
 	DELETE FROM pending_deliveries WHERE delivery_id = ANY (
 		ARRAY(SELECT delivery_id FROM pending_deliveries
-			WHERE webhook_id = $1 AND NOT admitted
-			ORDER BY due_at, delivery_id LIMIT $2 FOR UPDATE SKIP LOCKED)
-		|| ARRAY(SELECT delivery_id FROM pending_deliveries
-			WHERE webhook_id = $1 AND admitted AND (lease_until IS NULL OR lease_until < now())
-			LIMIT $2 FOR UPDATE SKIP LOCKED))
+			WHERE webhook_id = $1 AND (lease_until IS NULL OR lease_until < now())
+			ORDER BY due_at, delivery_id LIMIT $2 FOR UPDATE SKIP LOCKED))
 	RETURNING delivery_id
 )
 UPDATE deliveries d SET status = 'failed', failure_reason = 'webhook_deleted', next_attempt_at = NULL, completed_at = now()
@@ -38,8 +34,7 @@ WHERE d.webhook_id = $1 AND d.id = gone.delivery_id`
 
 	dropEmptyLane = `
 DELETE FROM lanes WHERE webhook_id = $1
-	AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1 AND admitted)
-	AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1 AND NOT admitted)`
+	AND NOT EXISTS (SELECT FROM pending_deliveries WHERE webhook_id = $1)`
 )
 
 // Deleted returns at most limit deleted webhooks to call Bury for, beginning
@@ -60,6 +55,9 @@ func (r *Relay) Bury(ctx context.Context, hook webhook.WebhookID, limit int) (mo
 	err = inTx(ctx, r.db, func(tx *sqlx.Tx) error {
 		if _, err := tx.ExecContext(ctx, boundedLock); err != nil {
 			return dbError("bounding the lock", err)
+		}
+		if _, err := tx.ExecContext(ctx, inOrder); err != nil {
+			return dbError("setting the planner", err)
 		}
 		var locked string
 		if err := tx.GetContext(ctx, &locked, lockDeletedLane, hook.UUID()); err != nil {

@@ -17,7 +17,9 @@ const (
 	closeLanes = `
 WITH unsent AS MATERIALIZED (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE webhook_id = ANY ($1::uuid[]) AND admitted AND kind = 'event' AND (lease_until IS NULL OR lease_until < now())
+	WHERE delivery_id = ANY (ARRAY(
+		SELECT p.delivery_id FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.webhook_id = ANY ($1::uuid[])
+	)) AND admitted AND kind = 'event' AND (lease_until IS NULL OR lease_until < now())
 	ORDER BY delivery_id FOR UPDATE
 ), back AS (
 	UPDATE pending_deliveries SET admitted = false, lease_until = NULL, lease_holder = NULL
@@ -31,6 +33,15 @@ WHERE l.webhook_id = ANY ($1::uuid[])`
 )
 
 const (
+	// admittedOf is the admitted event deliveries of a lane l: they are the first of
+	// its rows, or nearly, and the last of them ends the search. Changes of rows and
+	// counts are committed together, so that one statement sees as many as it expects.
+	admittedOf = `
+	SELECT * FROM pending_deliveries WHERE webhook_id = l.webhook_id AND admitted AND kind = 'event'
+	ORDER BY due_at, delivery_id LIMIT greatest(l.admitted, 0)`
+	// inOrder is for transactions that look for a lane's first rows: a bitmap would
+	// hold all of them, and a backlog may be new to the planner.
+	inOrder = `SET LOCAL enable_bitmapscan = off`
 	// notQuiet is what admission asks of a lane l beside room.
 	notQuiet = `(l.quiet_until > now()) IS NOT TRUE`
 	// admitsNew is whether a lane l admits new deliveries as far as it has free slots.
@@ -49,6 +60,9 @@ const (
 func closeLanesTx(ctx context.Context, tx *sqlx.Tx, hooks []string, deleted bool) error {
 	if _, err := tx.ExecContext(ctx, lockLanesInOrder, pq.Array(hooks)); err != nil {
 		return dbError("locking lanes", err)
+	}
+	if _, err := tx.ExecContext(ctx, inOrder); err != nil {
+		return dbError("setting the planner", err)
 	}
 	_, err := tx.ExecContext(ctx, closeLanes, pq.Array(hooks), deleted)
 	return dbError("closing lanes", err)

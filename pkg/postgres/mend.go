@@ -18,40 +18,42 @@ import (
 // on meanwhile, nothing has to be locked to find it, and adding it mends the
 // lane whatever happened since.
 //
-// Every question is asked as one of the partial indexes answers it. Only event
-// deliveries are ever not admitted.
+// Only event deliveries count.
 const (
-	// suspectLanes goes through $2 lanes after $1. It counts no further than $3
-	// in a queue: what matters of a long one is that it is not empty, and it will
-	// be short one day.
+	// suspectLanes goes through $2 lanes after $1. It looks at no more than $3 rows of
+	// each beyond those admitted, which are the first, or nearly: where they are not,
+	// a lane is suspected that is right. What matters of a long queue is that it is
+	// not empty, and it will be short one day.
 	suspectLanes = `
-SELECT l.webhook_id, l.admitted <> a.n OR CASE WHEN q.n > $3 THEN l.queued < q.n ELSE l.queued <> q.n END AS suspect
+SELECT l.webhook_id, l.admitted <> few.admitted
+	OR CASE WHEN few.admitted + few.queued < l.admitted + $3 THEN l.queued <> few.queued ELSE l.queued < few.queued END AS suspect
 FROM (
 	SELECT webhook_id, admitted, queued FROM lanes WHERE webhook_id > $1 AND NOT deleted ORDER BY webhook_id LIMIT $2
 ) l, LATERAL (
-	SELECT count(*) AS n FROM pending_deliveries p
-	WHERE p.webhook_id = l.webhook_id AND p.admitted AND p.kind = 'event'
-) a, LATERAL (
-	SELECT count(*) AS n FROM (
-		SELECT FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND NOT p.admitted
-		ORDER BY p.due_at, p.delivery_id LIMIT $3 + 1
-	) few
-) q
+	SELECT count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
+	FROM (
+		SELECT p.admitted FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND p.kind = 'event'
+		ORDER BY p.due_at, p.delivery_id LIMIT greatest(l.admitted + $3, 1)
+	) first
+) few
 ORDER BY l.webhook_id`
 
 	// lockMending keeps two from adding the same difference.
 	lockMending = `SELECT pg_advisory_xact_lock(7238915348)`
 
 	driftOfLane = `
-SELECT (SELECT count(*) FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND p.admitted AND p.kind = 'event')
-		- l.admitted AS admitted,
-	(SELECT count(*) FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND NOT p.admitted) - l.queued AS queued
-FROM lanes l WHERE l.webhook_id = $1 AND NOT l.deleted`
+SELECT p.admitted - l.admitted AS admitted, p.queued - l.queued AS queued
+FROM lanes l, LATERAL (
+	SELECT count(*) FILTER (WHERE admitted) AS admitted, count(*) FILTER (WHERE NOT admitted) AS queued
+	FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND p.kind = 'event'
+) p
+WHERE l.webhook_id = $1 AND NOT l.deleted`
 
 	mendLane = `UPDATE lanes SET admitted = admitted + $2, queued = queued + $3 WHERE webhook_id = $1`
 )
 
-// auditDepth is how far the queue of a lane that may be right is counted.
+// auditDepth is how many rows of a lane that may be right are looked at, beside
+// those admitted.
 const auditDepth = 100
 
 // MendLanes recounts the next limit lanes after the given one and returns how
@@ -61,8 +63,14 @@ func (r *Relay) MendLanes(ctx context.Context, after webhook.WebhookID, limit in
 		WebhookID string `db:"webhook_id"`
 		Suspect   bool   `db:"suspect"`
 	}
-	if err := r.db.SelectContext(ctx, &lanes, suspectLanes, after.UUID(), limit, auditDepth); err != nil {
-		return after, 0, dbError("auditing lanes", err)
+	err = inTx(ctx, r.db, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, inOrder); err != nil {
+			return dbError("setting the planner", err)
+		}
+		return dbError("auditing lanes", tx.SelectContext(ctx, &lanes, suspectLanes, after.UUID(), limit, auditDepth))
+	})
+	if err != nil {
+		return after, 0, err
 	}
 	for _, lane := range lanes {
 		if !lane.Suspect {

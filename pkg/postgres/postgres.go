@@ -104,6 +104,7 @@ func (c Config) dsn() (string, error) {
 		set("lock_timeout", "2000")
 		set("plan_cache_mode", "force_generic_plan")
 		set("enable_seqscan", "off")
+		set("enable_bitmapscan", "off") // a lane's first rows are wanted, never all of them
 	} else {
 		set("work_mem", "16MB") // statistics count in memory instead of sorting on disk
 	}

@@ -24,16 +24,25 @@ func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db, stmts: newPrepared(db)
 // late the time to record. Nobody may come for those of a quiet lane;
 // when it is so no more, their bells are long gone.
 const ringUnclaimed = `
+WITH late AS (
+	SELECT delivery_id FROM (
+		SELECT p.* FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.admitted > 0 AND ` + notQuiet + `
+		UNION ALL
+		SELECT * FROM pending_deliveries WHERE kind = 'test'
+	) p
+	WHERE ` + unclaimed + ` ORDER BY rung_at LIMIT $2
+)
 UPDATE pending_deliveries SET rung_at = now(), rings = least(rings + 1, 1000)
 WHERE delivery_id IN (
 	SELECT delivery_id FROM pending_deliveries
-	WHERE admitted AND (lease_until IS NULL OR ` + leaseOver + `) AND ` + mayBeSent + `
-		AND greatest(
-			rung_at + CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second',
-			lease_until + interval '0.5 second') < now()
-	ORDER BY rung_at LIMIT $2 FOR UPDATE SKIP LOCKED
+	WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM late)) AND admitted AND ` + unclaimed + ` AND ` + mayBeSent + `
+	FOR UPDATE SKIP LOCKED
 )
 RETURNING delivery_id, webhook_id, tenant_id, event_type, kind, attempts`
+
+const unclaimed = `(lease_until IS NULL OR ` + leaseOver + `) AND greatest(
+		rung_at + CASE WHEN $3 THEN 2 ^ least(rings, 5) ELSE 1 END * $1 * interval '1 second',
+		lease_until + interval '0.5 second') < now()`
 
 type owedOnlyRow struct {
 	DeliveryID string `db:"delivery_id"`
@@ -48,8 +57,15 @@ type owedOnlyRow struct {
 // grace doubles with each ring of a delivery.
 func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error) {
 	var rows []owedOnlyRow
-	if err := r.db.SelectContext(ctx, &rows, ringUnclaimed, grace.Seconds(), limit, patiently); err != nil {
-		return nil, dbError("finding unclaimed deliveries", err)
+	err := inTx(ctx, r.db, func(tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, inOrder); err != nil {
+			return dbError("setting the planner", err)
+		}
+		return dbError("finding unclaimed deliveries",
+			tx.SelectContext(ctx, &rows, ringUnclaimed, grace.Seconds(), limit, patiently))
+	})
+	if err != nil {
+		return nil, err
 	}
 	owed := make([]webhook.Owed, len(rows))
 	for i, row := range rows {

@@ -6,4 +6,7 @@ const (
 	BuryDeliveries = buryDeliveries
 	CloseLanes     = closeLanes
 	AuditDepth     = auditDepth
+	RingUnclaimed  = ringUnclaimed
+	AdmitDue       = admitDue
+	InOrder        = inOrder
 )

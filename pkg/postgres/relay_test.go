@@ -182,6 +182,8 @@ func TestRelay_doesNotReadTheBacklog(t *testing.T) {
 	}{
 		"audit": {"uuid, bigint, bigint", postgres.SuspectLanes, fmt.Sprintf(`'%s', 200, %d`, webhook.WebhookID{}.UUID(), postgres.AuditDepth), 200},
 		"pause": {"uuid[], boolean", postgres.CloseLanes, fmt.Sprintf(`'{%s}', false`, hook.UUID()), 50},
+		"ring":  {"float8, bigint, boolean", postgres.RingUnclaimed, `-1, 1000, true`, 100},
+		"admit": {"bigint, text, uuid[], bigint, bigint", postgres.AdmitDue, fmt.Sprintf(`2, 'h', '{%s}', 9, 2`, hook.UUID()), 100},
 		// A delivery costs some pages of its own: of the row and of each index.
 		"bury": {"uuid, bigint", postgres.BuryDeliveries, fmt.Sprintf(`'%s', 10`, hook.UUID()), 200},
 	} {
@@ -193,12 +195,15 @@ func TestRelay_doesNotReadTheBacklog(t *testing.T) {
 	}
 }
 
-// pages runs a statement as the hot path does, planned once for any parameters,
+// pages runs a statement as the relay does, planned once for any parameters,
 // undoes it, and returns how many pages it touched.
 func (b *bundle) pages(t *testing.T, types, query, args string) int {
 	t.Helper()
 	tx := b.begin(t)
 	defer tx.Rollback() //nolint:errcheck // nothing depends on it
+	if _, err := tx.ExecContext(t.Context(), postgres.InOrder); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := tx.ExecContext(t.Context(), `PREPARE asked (`+types+`) AS `+query); err != nil {
 		t.Fatal(err)
 	}

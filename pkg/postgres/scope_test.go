@@ -25,15 +25,15 @@ func unscoped() map[string][]string {
 		},
 		"the relay and the housekeeping look after all tenants alike, and answer nobody": {
 			"ringUnclaimed", "lanesWithRoom", "lanesBeyond", "lanesWithOld", "suspectLanes", "driftOfLane", "mendLane", "forgetOfLane",
-			"deletedLanes", "buryDeliveries", "dropEmptyLane", "lockDeletedLane", "deleteOldKeys", "deleteOldWebhooks", "selectStrays",
+			"deletedLanes", "buryDeliveries", "dropEmptyLane", "lockDeletedLane", "deleteOldKeys", "deleteOldWebhooks", "selectStrays", "tenantsWithNotices",
 		},
 		"lanes are locked and closed by the ids of webhooks that a scoped statement of the same transaction has found": {
-			"closeLanes", "lockLanesInOrder", "lockLiveLanes", "lockOneLane",
+			"closeLanes", "admittedOf", "lockLanesInOrder", "lockLiveLanes", "lockOneLane",
 		},
 		"events of several tenants are accepted together, so the tenant is a column of the parameters; every query joins by it, or by ids found so": {
 			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "admitsNew", "insertKeys", "selectKeys", "matching", "owing",
 		},
-		"what is told about webhooks goes to the tenant that their own rows name":                  {"acceptNotices", "noticeNews", "noticeDisabled", "heard"},
+		"what is told about webhooks goes to the tenant that their own rows name":                  {"acceptNotices", "notAboutItself", "noticeNews", "noticeDisabled", "heard"},
 		"only the lane of the webhook that the same statement has found for the tenant is counted": {"retryDelivery"},
 		"an operator's commands count and seal again what all tenants have, and show no data of theirs": {
 			"countToRekey", "rekeyColumns", "selectOneAgain", "selectToRekey", "selectSeals", "selectPendingStates",

@@ -120,7 +120,10 @@ WITH lane AS MATERIALIZED (
 	UNION SELECT * FROM unnest($2::uuid[])
 ), p AS (
 	UPDATE pending_deliveries SET lease_until = NULL, lease_holder = NULL, rung_at = now()
-	WHERE webhook_id = ANY (ARRAY(SELECT webhook_id FROM lane)) AND admitted AND lease_holder = ANY ($3::text[])
+	WHERE delivery_id = ANY ($1::uuid[] || ARRAY(
+		SELECT p.delivery_id FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p
+		WHERE l.webhook_id = ANY (ARRAY(SELECT webhook_id FROM lane))
+	)) AND admitted AND lease_holder = ANY ($3::text[])
 	RETURNING *
 )
 SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, kind, attempts, budget FROM p`

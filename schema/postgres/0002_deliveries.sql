@@ -115,8 +115,11 @@ CREATE TABLE pending_deliveries (
     CHECK (kind <> 'test' OR admitted)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX pending_parked ON pending_deliveries (webhook_id, due_at, delivery_id) WHERE NOT admitted;
-CREATE INDEX pending_admitted ON pending_deliveries (webhook_id) WHERE admitted;
+-- No index may know who is admitted or leased: those updates, one or two for each
+-- delivery, then touch no index at all (heap-only tuples). Of a lane's rows the
+-- admitted ones come first, or nearly: its counts say how many there are to find.
+CREATE INDEX pending_of_lane ON pending_deliveries (webhook_id, due_at, delivery_id);
+CREATE INDEX pending_tests ON pending_deliveries (delivery_id) WHERE kind = 'test';
 
 -- A new id of an event of this moment: UUIDv7, as webhook.NewEventID makes it.
 -- +goose StatementBegin

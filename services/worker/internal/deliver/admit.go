@@ -70,7 +70,7 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 	adm, err := e.cfg.Store.AdmitDue(ctx, ids, room)
 	e.settle(nil, room.Lease, adm.Claimed)
 	for _, c := range adm.Claimed {
-		e.start(c, tickets[c.Delivery]) //nolint:contextcheck // a request outlives the statement that claimed it
+		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)
 	}
 	for _, t := range tickets {
@@ -102,7 +102,7 @@ func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, part
 		}
 		room := e.reserve(wants, e.holders.next())
 		adm, err := e.cfg.Store.Admit(ctx, hooks, room)
-		e.goOn(adm, room.Lease) //nolint:contextcheck // a request outlives the statement that claimed it
+		e.goOn(adm, room.Lease)
 		if err != nil {
 			e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
 			e.doubt(webhook.Doubt{Holders: []string{room.Holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx

@@ -70,7 +70,7 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
 	e.settle(batch, 0, claims)
 	for _, c := range claims {
-		e.start(c, tickets[c.Delivery]) //nolint:contextcheck // a request outlives the statement that claimed it
+		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)
 	}
 	var due []*ticket

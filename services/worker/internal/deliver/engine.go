@@ -146,12 +146,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		recording.Go(func() { r.run(base) })
 	}
 	var sending sync.WaitGroup
-	for range e.cfg.Slots { // each keeps a stack that has grown to its task
-		sending.Go(func() {
-			for j := range e.jobs {
-				e.send(j.claim, j.ticket)
-			}
-		})
+	for range e.cfg.Slots {
+		sending.Go(e.sendAll) // requests outlive whoever claimed for them
 	}
 	var admitting sync.WaitGroup
 	admitting.Go(func() { e.admitAllDue(ctx, base) })

@@ -258,7 +258,7 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 	committing, cancel := context.WithTimeout(ctx, storeTimeout)
 	adm, err := e.cfg.Store.Record(committing, outcomes, room)
 	cancel()
-	e.goOn(adm, room.Lease) //nolint:contextcheck // a request outlives the statement that claimed it
+	e.goOn(adm, room.Lease)
 	if err == nil {
 		e.conclude(ctx, batch, adm)
 		e.unsettled.Add(-len(batch))

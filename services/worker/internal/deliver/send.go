@@ -12,6 +12,13 @@ import (
 // that could end later than that is not made any more.
 const recordReserve = 2 * time.Second
 
+// sendAll sends until there are no more jobs, on a stack that has grown to its task.
+func (e *Engine) sendAll() {
+	for j := range e.jobs {
+		e.send(j.claim, j.ticket)
+	}
+}
+
 // send makes the request of a claim and passes the outcome on. The slot goes
 // back when the outcome has found a place in the recorder's queue, so that
 // outcomes cannot pile up beyond the slots when PostgreSQL is away.
