@@ -34,15 +34,17 @@ type fault struct {
 	strike func(context.Context, *scene) error
 	// refusals are allowed; every other mutation must succeed.
 	refusals []string
-	// within replaces usualWithin.
-	within time.Duration
+	// bypassed says that the system must be as before while the fault still lasts:
+	// the time for that begins with the fault, not with its end.
+	bypassed bool
 }
 
-func (f fault) limit() time.Duration {
-	if f.within > 0 {
-		return f.within
+// limit is how long recovery may take, from the beginning of a fault.
+func (f fault) limit(lasted time.Duration) time.Duration {
+	if f.bypassed {
+		return usualWithin
 	}
-	return usualWithin
+	return lasted + usualWithin
 }
 
 func faults() []fault {

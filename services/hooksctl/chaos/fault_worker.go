@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,9 +14,9 @@ import (
 )
 
 const (
-	// asleep is how long a frozen worker stands still: its leases have ended and
-	// its work was done by others when it wakes up.
-	asleep = 20 * time.Second
+	// asleep is how long a frozen worker stands still: its leases have ended, and
+	// others must have done its work, when it wakes up.
+	asleep = 25 * time.Second
 	// stopTimeout is for a worker told to stop: its requests take up to 5 s.
 	stopTimeout = 20 * time.Second
 	// wrong is how far a clock is off.
@@ -27,7 +28,14 @@ func workerFaults() []fault {
 		{name: "worker-kill", title: "one worker: kill -9", strike: killWorker},
 		{name: "workers-kill", title: "all workers: kill -9, restart", strike: killWorkers},
 		{name: "workers-roll", title: "all workers: SIGTERM and restart, one by one", strike: rollWorkers},
-		{name: "worker-freeze", title: "one worker: SIGSTOP for 20 s, past its leases, SIGCONT", strike: freezeWorker},
+		{
+			name: "worker-freeze", title: "one worker: SIGSTOP for 25 s, past its leases, SIGCONT",
+			strike: freezeWorker, bypassed: true,
+		},
+		{
+			name: "relay-freeze", title: "the worker that is the relay: SIGSTOP for 25 s, SIGCONT",
+			strike: freezeRelay, bypassed: true,
+		},
 		{
 			name: "worker-clock", title: "two workers: clocks 60 s ahead and 60 s behind",
 			prepare: func(ctx context.Context, s *scene) error { return s.stage.BuildSkewed(ctx) },
@@ -37,7 +45,7 @@ func workerFaults() []fault {
 }
 
 func killWorker(ctx context.Context, s *scene) error {
-	victim, err := s.busiest(ctx)
+	victim, err := s.busiest(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -74,16 +82,46 @@ func stop(ctx context.Context, service *stage.Service) error {
 	return service.Stop(ctx)
 }
 
-// freezeWorker: nobody can tell a frozen worker from a dead one, so what it had in
-// flight is sent again.
 func freezeWorker(ctx context.Context, s *scene) error {
-	victim, err := s.busiest(ctx)
+	relay, err := s.relay(ctx)
 	if err != nil {
 		return err
 	}
+	victim, err := s.busiest(ctx, relay)
+	if err != nil {
+		return err
+	}
+	return s.sleep(ctx, victim)
+}
+
+func freezeRelay(ctx context.Context, s *scene) error {
+	victim, err := s.relay(ctx)
+	if err != nil {
+		return err
+	}
+	return s.sleep(ctx, victim)
+}
+
+// sleep freezes a worker for a while. Nobody can tell a frozen one from a dead
+// one, so what it has in flight is sent again.
+func (s *scene) sleep(ctx context.Context, victim *stage.Service) error {
 	return during(ctx, asleep,
 		func() error { return s.excuseInFlight(ctx, victim) },
 		func(context.Context) error { return victim.Thaw() })
+}
+
+// relay is the worker that repairs for all.
+func (s *scene) relay(ctx context.Context) (*stage.Service, error) {
+	for _, w := range s.workers {
+		metrics, err := w.Metrics(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(metrics, "\nhooks_relay_leader 1\n") {
+			return w, nil
+		}
+	}
+	return nil, errors.New("no worker is the relay")
 }
 
 func skewClocks(ctx context.Context, s *scene) error {
@@ -138,11 +176,14 @@ func (s *scene) excuseInFlight(ctx context.Context, workers ...*stage.Service) e
 	return nil
 }
 
-// busiest is the worker that has most in flight: the worst one to lose.
-func (s *scene) busiest(ctx context.Context) (*stage.Service, error) {
-	var most int
-	victim := oneOf(s.random, s.workers)
+// busiest is the worker that has most in flight, but for one.
+func (s *scene) busiest(ctx context.Context, but *stage.Service) (*stage.Service, error) {
+	most := -1
+	var victim *stage.Service
 	for _, w := range s.workers {
+		if w == but {
+			continue
+		}
 		n, err := s.leases(ctx, w)
 		if err != nil {
 			return nil, err

@@ -13,7 +13,8 @@
 //     dead one had in flight, which is counted at that moment;
 //   - an unanswered mutation is half done, or doing it again does it twice;
 //   - a mutation is refused where the fault is no reason to, or not by UNAVAILABLE;
-//   - the system is not as before within 20 s of the fault's end;
+//   - the system is not as before within 20 s of the fault's end, or of its
+//     beginning where others can do without the victim;
 //   - a process ends by itself, or what is stored contradicts itself.
 package main
 

@@ -78,7 +78,7 @@ func (b books) balance() result {
 	if r.Duplicated > r.Excused {
 		r.breaks("%d requests came again, the fault excuses %d", r.Duplicated, r.Excused)
 	}
-	if limit := b.lasted + b.fault.limit(); r.Recovery > limit.Seconds() {
+	if limit := b.fault.limit(b.lasted); r.Recovery > limit.Seconds() {
 		r.breaks("recovered after %.1f s, not within %.1f s", r.Recovery, limit.Seconds())
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Refused)) {

@@ -259,7 +259,3 @@ func (s *scene) play(ctx context.Context, f fault) (result, error) {
 	}
 	return b.balance(), nil
 }
-
-func oneOf(random *rand.Rand, services []*stage.Service) *stage.Service {
-	return services[random.IntN(len(services))]
-}

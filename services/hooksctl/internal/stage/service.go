@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -78,20 +79,32 @@ func (s *Service) Start(ctx context.Context) error {
 }
 
 func (s *Service) ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/readyz", http.NoBody)
+	_, err := s.get(ctx, "/readyz")
+	return err
+}
+
+// Metrics is what /metrics says now.
+func (s *Service) Metrics(ctx context.Context) (string, error) { return s.get(ctx, "/metrics") }
+
+func (s *Service) get(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+path, http.NoBody)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("asking %s: %w", s.name, err)
 	}
 	probe := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := probe.Do(req)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("asking %s: %w", s.name, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return errors.New("/readyz answers " + resp.Status)
+		return "", fmt.Errorf("asking %s: %s answers %s", s.name, path, resp.Status)
 	}
-	return nil
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", s.name, err)
+	}
+	return string(text), nil
 }
 
 // Stop is SIGTERM, and waiting for the end.
