@@ -55,8 +55,8 @@ audit: ## the GraphQL over HTTP audits against the api at AUDIT_URL; needs Node.
 		|| { echo "make audit needs the npm packages graphql-http and graphql: npm ci failed in $(AUDITS)"; exit 1; }
 	@node $(AUDITS)/audit.mjs "$(AUDIT_URL)" "$$HOOKSCTL_TOKEN"
 
-up: ## the whole system by docker compose
-	VERSION=$(VERSION) $(COMPOSE) up --build --detach
+up: ## the whole system by docker compose (ARGS="--scale worker=3": three workers)
+	VERSION=$(VERSION) $(COMPOSE) up --build --detach $(ARGS)
 
 down: ## stop it; its data stay (add ARGS=--volumes to drop them)
 	$(COMPOSE) down --remove-orphans $(ARGS)

@@ -30,7 +30,7 @@ func parseOptions(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "less of everything: under a minute, and less to rely on")
 	rows := flags.String("rows", strings.Join(rowNames(), ","), "only these `rows`; there are also "+strings.Join(fairRowNames(), ","))
-	flags.IntVar(&o.rounds, "rounds", 3, "rounds of each throughput row, in turn; medians are reported")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds of each throughput row, in turn; medians are reported")
 	flags.IntVar(&o.deliveries, "deliveries", 20_000, "deliveries of each throughput measurement")
 	flags.IntVar(&o.mutations, "mutations", 400, "mutations of the latency row")
 	flags.IntVar(&o.owed, "owed", 10_000, "deliveries owed to each webhook of the starved row")
