@@ -69,6 +69,7 @@ const (
 	// are told to come back. A large one takes seconds: more than this many would
 	// not be stored before their callers have given up.
 	maxWaiting = 1024
+	maxBulky   = 256
 	maxLarge   = 16
 )
 
@@ -79,8 +80,8 @@ var errTooBusy = errors.New("too many events are waiting to be stored")
 type Accepter struct {
 	cfg     Config
 	waiting chan *request // for a group
-	bulky   chan *request // of many events
-	large   chan *request // that owe very much
+	bulky   *turns        // of many events
+	large   *turns        // that owe very much
 	fanouts *fanouts
 	group   prometheus.Histogram
 	events  prometheus.Counter
@@ -89,7 +90,7 @@ type Accepter struct {
 // New registers metrics.
 func New(cfg Config) *Accepter {
 	a := &Accepter{
-		cfg: cfg, waiting: make(chan *request, maxWaiting), bulky: make(chan *request, maxWaiting), large: make(chan *request, maxLarge), fanouts: newFanouts(),
+		cfg: cfg, waiting: make(chan *request, maxWaiting), bulky: newTurns(maxBulky, maxBulky/4), large: newTurns(maxLarge, maxLarge/4), fanouts: newFanouts(),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooks_accept_group_size", Help: "Submissions committed together.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
@@ -100,7 +101,7 @@ func New(cfg Config) *Accepter {
 	}
 	cfg.Registry.MustRegister(a.group, a.events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hooks_accept_waiting", Help: "Submissions that wait for a commit.",
-	}, func() float64 { return float64(len(a.waiting) + len(a.bulky) + len(a.large)) }))
+	}, func() float64 { return float64(len(a.waiting) + a.bulky.len() + a.large.len()) }))
 	return a
 }
 
@@ -124,9 +125,7 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 		return nil, err
 	}
 	r := &request{ctx: ctx, submission: submission, weight: a.fanouts.weigh(submission), done: make(chan webhook.Receipt, 1)}
-	select {
-	case a.queue(r) <- r:
-	default:
+	if !a.enqueue(r) {
 		return nil, webhook.Unavailable(errTooBusy)
 	}
 	select {
@@ -137,14 +136,19 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 	}
 }
 
-func (a *Accepter) queue(r *request) chan<- *request {
+// enqueue reports false when too much is waiting.
+func (a *Accepter) enqueue(r *request) bool {
 	switch {
 	case r.weight > maxGroupWeight:
-		return a.large
+		return a.large.put(r)
 	case len(r.submission.Events) > maxTogether:
-		return a.bulky
+		return a.bulky.put(r)
+	}
+	select {
+	case a.waiting <- r:
+		return true
 	default:
-		return a.waiting
+		return false
 	}
 }
 
@@ -211,9 +215,10 @@ func (a *Accepter) commitGroups(ctx context.Context) {
 	}
 }
 
-func (a *Accepter) commitEach(ctx context.Context, queue <-chan *request, timeout time.Duration) {
-	for r := next(ctx, queue); r != nil; r = next(ctx, queue) {
+func (a *Accepter) commitEach(ctx context.Context, queue *turns, timeout time.Duration) {
+	for r := queue.next(ctx); r != nil; r = queue.next(ctx) {
 		a.commitOne(context.WithoutCancel(ctx), r, timeout)
+		queue.done(r)
 	}
 }
 
@@ -259,6 +264,9 @@ type tenantKey struct {
 	tenant webhook.TenantID
 	key    string
 }
+
+// tenant is one: a call submits for its caller's.
+func (r *request) tenant() webhook.TenantID { return r.submission.Events[0].Event.Tenant }
 
 func (r *request) addKeys(keys map[tenantKey]bool) {
 	for _, e := range r.submission.Events {
