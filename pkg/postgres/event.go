@@ -69,12 +69,12 @@ const matched = `
 // Rows are inserted in the order of their ids: most indexes then grow at their
 // end only, which matters where much is owed.
 const owing = `, lane AS MATERIALIZED (
-	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.quiet_until, w.max_attempts
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.quiet_until, l.failures, w.max_attempts
 	FROM lanes l JOIN webhooks w ON w.id = l.webhook_id
 	WHERE l.webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT l.deleted
 	ORDER BY l.webhook_id FOR UPDATE OF l
 ), slots AS MATERIALIZED (
-	SELECT webhook_id, $8 - admitted AS free FROM lane l WHERE ` + admitsNew + `
+	SELECT webhook_id, least($8, ` + mostOf + `) - admitted AS free FROM lane l WHERE ` + admitsNew + `
 ), owed AS MATERIALIZED (
 	SELECT m.n, delivery_id(e.id, m.webhook_id) AS id, e.id AS event_id, e.tenant_id, e.type, m.webhook_id, l.max_attempts,
 		m.place <= coalesce(s.free, 0) AS admitted

@@ -52,7 +52,7 @@ const lockLiveLanes = `SELECT webhook_id FROM lanes WHERE webhook_id = ANY ($1::
 // are free, and counts everything in. $1 and $2: webhooks and what each is owed.
 const admitFirst = `
 WITH slots AS MATERIALIZED (
-	SELECT webhook_id, $4 - admitted AS free FROM lanes l WHERE webhook_id = ANY ($1::uuid[]) AND ` + admitsNew + `
+	SELECT webhook_id, least($4, ` + mostOf + `) - admitted AS free FROM lanes l WHERE webhook_id = ANY ($1::uuid[]) AND ` + admitsNew + `
 ), first AS MATERIALIZED (
 	SELECT c.place, d.id, d.webhook_id, d.tenant_id, d.event_id, d.event_type, d.max_attempts,
 		row_number() OVER (PARTITION BY d.webhook_id ORDER BY c.place) <= coalesce(s.free, 0) AS admitted

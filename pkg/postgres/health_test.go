@@ -256,3 +256,32 @@ func TestWebhooks_anotherURLIsForgiven(t *testing.T) {
 		}
 	}
 }
+
+func TestI10_aWebhookThatOnlyFailsGetsASmallerWindow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	b.exec(t, `UPDATE lanes SET failures = 20, failing_since = now(), failed_at = now()`)
+	const few = 2
+	_, owed := b.accept(t, b.submission(t, "acme", 1))
+	_, more := acceptLarge(t, b, b.submission(t, "acme", 9))
+	owed = append(owed, more...)
+	b.exec(t, `UPDATE pending_deliveries SET due_at = now() - interval '1 minute'`)
+	if diff := cmp.Diff(laneRow{few, 8, few, 8}, b.lane(t, hook)); diff != "" || len(owed) != few {
+		t.Errorf("rang for %d, %s", len(owed), diff)
+	}
+	if adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Ring: webhook.NoLimit}); err != nil || len(adm.Rung) > 0 {
+		t.Errorf("admitted %d more, %v", len(adm.Rung), err)
+	}
+	if hooks, err := b.relay.WithRoom(t.Context(), window, 0, webhook.WebhookID{}, 9); err != nil || len(hooks) > 0 {
+		t.Errorf("the relay sees room at %v, %v", hooks, err)
+	}
+	b.record(t, outcome(b.claim(t, owed[0].Delivery), webhook.Retrying))
+	if diff := cmp.Diff(laneRow{few, 8, few, 8}, b.lane(t, hook)); diff != "" {
+		t.Errorf("after another failure\n%s", diff)
+	}
+	b.record(t, outcome(b.claim(t, owed[1].Delivery), webhook.Succeeded))
+	if diff := cmp.Diff(laneRow{window, 9 - window, window, 9 - window}, b.lane(t, hook)); diff != "" {
+		t.Errorf("after a success\n%s", diff)
+	}
+}

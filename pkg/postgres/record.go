@@ -82,9 +82,9 @@ snapshot AS (
 const admitDue = `
 WITH ` + lockLanes + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + laneState + `, NULL::bigint AS freed, NULL::bigint AS requeued,
-		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted, 0) ELSE 0 END AS room,
+		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted, 0) ELSE 0 END AS room,
 		l.admitted <= 0 AS idle,
-		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < $4 AND ` + notQuiet + ` AS stale
+		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < least($4, ` + mostOf + `) AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
 
@@ -133,7 +133,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	FROM locked l LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 )` + noticeNews + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + toldState + `, l.freed, l.requeued,
-		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest($4 - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
+		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
 		l.admitted <= coalesce(l.freed, 0) AS idle,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id

@@ -87,7 +87,7 @@ func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, patiently bo
 // there is no grace soon after.
 const lanesWithRoom = `
 SELECT l.webhook_id FROM lanes l
-WHERE l.open AND l.queued > 0 AND l.admitted < $1 AND ` + notQuiet + ` AND EXISTS (
+WHERE l.open AND l.queued > 0 AND l.admitted < least($1, ` + mostOf + `) AND ` + notQuiet + ` AND EXISTS (
 	SELECT FROM pending_deliveries p
 	WHERE p.webhook_id = l.webhook_id AND NOT p.admitted
 		AND p.due_at <= now() - CASE WHEN l.quiet_until > now() - interval '1 minute' THEN 0 ELSE $2 END * interval '1 second')
