@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
@@ -20,7 +19,7 @@ func main() {
 			return err
 		}
 		log := obs.NewLogger(os.Stderr, config.Log, "api")
-		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		obs.TakeStandardLog(log)
 		tasks.RouteClientLog(log)
 		api, err := app.New(ctx, config, log)
 		if err != nil {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/env"
@@ -21,7 +20,7 @@ func main() {
 			return err
 		}
 		log := obs.NewLogger(os.Stderr, config.Log, "monitor")
-		slog.SetDefault(log) // libraries that log on their own, in the same shape
+		obs.TakeStandardLog(log)
 		tasks.RouteClientLog(log)
 		monitor, err := app.New(ctx, config, log)
 		if err != nil {
