@@ -565,6 +565,7 @@ func TestEvents_newOnesDoNotOvertakeABacklog(t *testing.T) {
 	if adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Holder: "h"}); err != nil || len(adm.Rung) > 0 {
 		t.Fatal(adm, err)
 	}
+	b.exec(t, `UPDATE pending_deliveries SET due_at = now() - interval '3 seconds'`)
 	if _, owed := b.accept(t, b.submission(t, "acme", 2)); len(owed) != 0 {
 		t.Errorf("%d new deliveries are admitted before older ones", len(owed))
 	}
