@@ -51,13 +51,17 @@ func TestSend_keptConnectionHalfClosedByReceiver(t *testing.T) {
 	r := sendertest.New(t, sendertest.Named("closes its half after the answer"))
 	s := newSender(t, sender.Config{})
 	const attempts = 20
+	answered := 0
 	for range attempts {
-		if a := send(t, s, request(t, r.URL)); !a.OK() {
+		if a := send(t, s, request(t, r.URL)); a.OK() {
+			answered++
+		} else {
 			checkAttempt(t, sendertest.Want{Class: webhook.ClassConnect, Text: "closed by the receiver before it answered"}, a)
 		}
 	}
-	if n := len(r.Requests()); n != attempts {
-		t.Errorf("%d requests for %d attempts", n, attempts)
+	// A request that the end crossed on its way may not be read any more.
+	if n := len(r.Requests()); n < answered || n > attempts {
+		t.Errorf("%d requests for %d attempts, of which %d were answered", n, attempts, answered)
 	}
 }
 
