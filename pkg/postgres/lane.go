@@ -51,9 +51,10 @@ const (
 	// admitsNew is whether a lane l admits new deliveries as far as it has free slots.
 	// Where others have been due for longer, and somebody is at work, he goes on with
 	// those and comes to the new ones. A retry, whose timer may ring up to two seconds
-	// late, keeps nobody back.
+	// late, keeps nobody back. OFFSET 0 has each lane looked at for itself: otherwise
+	// a plan made while little was pending hashes the backlog of all tenants.
 	admitsNew = `l.open AND ` + notQuiet + ` AND (l.admitted <= 0 OR l.queued <= 0 OR NOT EXISTS (
-	SELECT FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND NOT p.admitted AND p.due_at < now() - interval '2 seconds'))`
+	SELECT FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND NOT p.admitted AND p.due_at < now() - interval '2 seconds' OFFSET 0))`
 	// mayBeSent is what a claim asks of an admitted row of pending_deliveries: its
 	// lane may have become quiet since.
 	mayBeSent = `(kind = 'test' OR NOT EXISTS (

@@ -26,7 +26,7 @@ func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db, stmts: newPrepared(db)
 const ringUnclaimed = `
 WITH late AS (
 	SELECT delivery_id FROM (
-		SELECT p.* FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.admitted > 0 AND ` + notQuiet + `
+		SELECT p.* FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.admitted > 0 AND NOT l.deleted AND ` + notQuiet + `
 		UNION ALL
 		SELECT * FROM pending_deliveries WHERE kind = 'test'
 	) p
@@ -53,8 +53,8 @@ type owedOnlyRow struct {
 	Attempts   int    `db:"attempts"`
 }
 
-// Unclaimed returns at most limit deliveries to ring for again. Patiently, the
-// grace doubles with each ring of a delivery.
+// Unclaimed returns at most limit deliveries to ring for again, less those
+// that somebody is claiming. Patiently, the grace doubles with each ring of a delivery.
 func (r *Relay) Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error) {
 	var rows []owedOnlyRow
 	err := inTx(ctx, r.db, func(tx *sqlx.Tx) error {
@@ -90,7 +90,8 @@ SELECT l.webhook_id FROM lanes l
 WHERE l.open AND l.queued > 0 AND l.admitted < least($1, ` + mostOf + `) AND ` + notQuiet + ` AND EXISTS (
 	SELECT FROM pending_deliveries p
 	WHERE p.webhook_id = l.webhook_id AND NOT p.admitted
-		AND p.due_at <= now() - CASE WHEN l.quiet_until > now() - interval '1 minute' THEN 0 ELSE $2 END * interval '1 second')
+		AND p.due_at <= now() - CASE WHEN l.quiet_until > now() - interval '1 minute' THEN 0 ELSE $2 END * interval '1 second'
+	OFFSET 0) -- lane by lane, whatever the planner believes to be pending
 	AND l.webhook_id > $3
 ORDER BY l.webhook_id LIMIT $4`
 

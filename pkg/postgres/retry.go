@@ -13,7 +13,7 @@ import (
 // retryLane locks the lane of a live webhook and says how it would treat one
 // delivery more ($3 is the window).
 const retryLane = `
-SELECT l.open AND ` + notQuiet + ` AND l.admitted < $3 AS admitted
+SELECT ` + admitsNew + ` AND l.admitted < least($3, ` + mostOf + `) AS admitted
 FROM lanes l WHERE l.tenant_id = $1 AND l.webhook_id = $2 AND NOT l.deleted FOR UPDATE`
 
 // retryDelivery takes a failed delivery back to pending by compare-and-set on

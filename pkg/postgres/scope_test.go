@@ -33,8 +33,8 @@ func unscoped() map[string][]string {
 		"events of several tenants are accepted together, so the tenant is a column of the parameters; every query joins by it, or by ids found so": {
 			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "admitsNew", "insertKeys", "selectKeys", "matching", "owing",
 		},
-		"what is told about webhooks goes to the tenant that their own rows name":                  {"acceptNotices", "notAboutItself", "noticeNews", "noticeDisabled", "heard"},
-		"only the lane of the webhook that the same statement has found for the tenant is counted": {"retryDelivery"},
+		"what is told about webhooks goes to the tenant that their own rows name":                                {"acceptNotices", "notAboutItself", "noticeNews", "noticeDisabled", "heard"},
+		"only the lane of the webhook that the same statement has found for the tenant is counted, or looked at": {"retryDelivery", "retryLane"},
 		"an operator's commands count and seal again what all tenants have, and show no data of theirs": {
 			"countToRekey", "rekeyColumns", "selectOneAgain", "selectToRekey", "selectSeals", "selectPendingStates",
 		},

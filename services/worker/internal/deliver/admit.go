@@ -101,6 +101,9 @@ func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, part
 			}
 		}
 		room := e.reserve(wants, e.holders.next())
+		if parties == nil {
+			room.Ring = webhook.NoLimit
+		}
 		adm, err := e.cfg.Store.Admit(ctx, hooks, room)
 		e.goOn(adm, room.Lease)
 		if err != nil {

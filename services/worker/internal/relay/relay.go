@@ -294,7 +294,7 @@ func (r *Relay) ring(ctx context.Context, age func() time.Duration, patiently bo
 		if r.listen(ctx) {
 			return false, nil
 		}
-		if len(owed) < pageSize {
+		if len(owed) < pageSize/2 { // somebody may be claiming some of a page that is not the last
 			return true, nil
 		}
 	}
