@@ -20,26 +20,27 @@ type Lock int64
 
 // The locks; any constants will do.
 const (
-	RelayLock Lock = 7238915346
-	PruneLock Lock = 7238915347
+	RelayLock  Lock = 7238915346
+	PruneLock  Lock = 7238915347
+	KeeperLock Lock = 7238915349 // not 48: see lockMending
 )
 
 // leaderLimit is how long a leader may be in doubt: whoever cannot ask the
 // server within it does not lead. These statements wait for nothing there.
 const leaderLimit = 5 * time.Second
 
-// relayIdle is how long the relay may not ask whether it still leads. A process
-// that was frozen keeps its connection, and would keep others from leading.
-// Housekeeping asks nothing while it works, and is in no such hurry.
+// relayIdle is how long the relay, or the keeper, may not ask whether it still
+// leads. A process that was frozen keeps its connection, and would keep others from
+// leading. Pruning asks nothing while it works, and is in no such hurry.
 const relayIdle = 10 * time.Second
 
 // Lead tries to become leader; nil without error means that another process is.
 // Leadership ends with the connection: Still tells.
 func Lead(ctx context.Context, db *sqlx.DB, lock Lock) (*Leader, error) {
-	if lock == RelayLock {
-		return lead(ctx, db, lock, relayIdle)
+	if lock == PruneLock {
+		return lead(ctx, db, lock, 0)
 	}
-	return lead(ctx, db, lock, 0)
+	return lead(ctx, db, lock, relayIdle)
 }
 
 // lead ends the leadership of whoever is silent for idle; 0 is no bound.

@@ -38,6 +38,8 @@
 //   - ring: to tell the workers, through Redis, that a delivery is due. A doorbell:
 //     losing one delays, it does not lose.
 //   - relay: the process that rings for whatever is due and was not heard.
+//   - keeper: the process that keeps lanes in order: finishes what deleted webhooks
+//     owe, recounts, and disables what only fails.
 //   - claim: a worker's right to make one attempt; it comes with a lease.
 //   - lease: the time until which nobody else may claim.
 //   - idempotency key: the caller's name for a request to accept, so that sending

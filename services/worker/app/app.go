@@ -126,6 +126,7 @@ func (a *App) wire() error {
 	a.group.Add("metrics", a.metrics.Run)
 	a.group.Add("delivery", a.delivery(engine, doorbell, server))
 	a.group.Add("relay", a.afterPostgres(a.relay(work, repair, doorbell).Run))
+	a.group.Add("keeper", a.afterPostgres(a.keeper(repair).Run))
 	a.group.Add("prune", a.afterPostgres(a.pruner().Run))
 	return nil
 }
@@ -170,17 +171,26 @@ func (a *App) relay(work *postgres.Work, repair *postgres.Relay, doorbell *tasks
 	return relay.New(relay.Config{
 		Store: repair, Admitter: work, Doorbell: doorbell, Missed: doorbell.Missed(),
 		Canary: tasks.NewCanary(a.redis), Sweeper: tasks.NewSweeper(a.redis, time.Now),
-		Lead: func(ctx context.Context) (relay.Leadership, error) {
-			leader, err := postgres.Lead(ctx, a.db, postgres.RelayLock)
-			if leader == nil {
-				return nil, err // a nil *Leader would not be a nil Leadership
-			}
-			return leader, err
-		},
-		Window:    a.config.EndpointConcurrency,
+		Lead: a.lead(postgres.RelayLock), Window: a.config.EndpointConcurrency, Log: a.log, Registry: a.registry,
+	})
+}
+
+func (a *App) keeper(repair *postgres.Relay) *relay.Keeper {
+	return relay.NewKeeper(relay.KeeperConfig{
+		Lanes: repair, Lead: a.lead(postgres.KeeperLock),
 		Tolerance: webhook.Tolerance{For: a.config.DisableAfter, Deliveries: a.config.DisableAfterFailures},
 		Log:       a.log, Registry: a.registry,
 	})
+}
+
+func (a *App) lead(lock postgres.Lock) relay.Lead {
+	return func(ctx context.Context) (relay.Leadership, error) {
+		leader, err := postgres.Lead(ctx, a.db, lock)
+		if leader == nil {
+			return nil, err // a nil *Leader would not be a nil Leadership
+		}
+		return leader, err
+	}
 }
 
 func (a *App) pruner() *prune.Pruner {

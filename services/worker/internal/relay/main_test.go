@@ -48,6 +48,7 @@ type bundle struct {
 	registry *prometheus.Registry
 	bells    *bells
 	relay    *relay.Relay
+	keeper   *relay.Keeper
 	// leads is asked for leadership; tests that only tick need none.
 	leads func(context.Context) (relay.Leadership, error)
 }
@@ -68,16 +69,24 @@ func setup(t testing.TB) *bundle {
 	b.connect()
 	b.webhook(keys)
 
-	doorbell := tasks.NewDoorbell(tasks.NewRinger(b.redis), quiet(), b.registry)
-	b.background(doorbell.Run)
-	b.bells = &bells{next: doorbell.Ring, rung: make(chan int, 1000)}
-	b.relay = relay.New(relay.Config{
-		Store: postgres.NewRelay(b.db), Admitter: b.work, Doorbell: b.bells, Missed: doorbell.Missed(),
-		Canary: tasks.NewCanary(b.redis), Sweeper: tasks.NewSweeper(b.redis, time.Now),
-		Lead:   func(ctx context.Context) (relay.Leadership, error) { return b.leads(ctx) },
-		Window: window, Tolerance: webhook.Tolerance{For: time.Hour, Deliveries: 1}, Log: quiet(), Registry: b.registry,
+	b.relay, b.bells = b.relayOver(b.redis, b.registry)
+	b.keeper = relay.NewKeeper(relay.KeeperConfig{
+		Lanes: postgres.NewRelay(b.db), Tolerance: webhook.Tolerance{For: time.Hour, Deliveries: 1}, Log: quiet(), Registry: b.registry,
 	})
 	return b
+}
+
+// relayOver makes the relay of a process that reaches Redis by a client.
+func (b *bundle) relayOver(c redis.UniversalClient, registry *prometheus.Registry) (*relay.Relay, *bells) {
+	doorbell := tasks.NewDoorbell(tasks.NewRinger(c), quiet(), registry)
+	b.background(doorbell.Run)
+	counting := &bells{next: doorbell.Ring, rung: make(chan int, 1000)}
+	return relay.New(relay.Config{
+		Store: postgres.NewRelay(b.db), Admitter: b.work, Doorbell: counting, Missed: doorbell.Missed(),
+		Canary: tasks.NewCanary(c), Sweeper: tasks.NewSweeper(c, time.Now),
+		Lead:   func(ctx context.Context) (relay.Leadership, error) { return b.leads(ctx) },
+		Window: window, Log: quiet(), Registry: registry,
+	}), counting
 }
 
 func (b *bundle) connect() {
@@ -217,6 +226,17 @@ func (b *bundle) answered(owed []webhook.Owed) {
 // metric waits until a counter has reached a value.
 func (b *bundle) metric(name string, atLeast float64) {
 	b.t.Helper()
+	b.awaitMetric(name, func(v float64) bool { return v >= atLeast })
+}
+
+// gauge waits until a gauge has a value.
+func (b *bundle) gauge(name string, value float64) {
+	b.t.Helper()
+	b.awaitMetric(name, func(v float64) bool { return v == value })
+}
+
+func (b *bundle) awaitMetric(name string, reached func(float64) bool) {
+	b.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
@@ -226,14 +246,14 @@ func (b *bundle) metric(name string, atLeast float64) {
 			b.t.Fatal(err)
 		}
 		for _, f := range families {
-			if f.GetName() == name && f.GetMetric()[0].GetCounter().GetValue() >= atLeast {
+			if f.GetName() == name && reached(f.GetMetric()[0].GetCounter().GetValue()+f.GetMetric()[0].GetGauge().GetValue()) {
 				return
 			}
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			b.t.Fatalf("%s never reached %v", name, atLeast)
+			b.t.Fatalf("%s never got where it should", name)
 		}
 	}
 }

@@ -4,6 +4,9 @@
 //
 // One worker at a time does this, by an advisory lock. Doing it twice would be
 // harmless: a ring too many finds nothing to claim.
+//
+// What takes no ringing, keeping lanes in order, is the duty of a Keeper, which
+// needs PostgreSQL only and is led apart from the relay.
 package relay
 
 import (
@@ -21,12 +24,8 @@ import (
 type Store interface {
 	Unclaimed(ctx context.Context, grace time.Duration, patiently bool, limit int) ([]webhook.Owed, error)
 	WithRoom(ctx context.Context, window int, grace time.Duration, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
-	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
-	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
-	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
 	WithNotices(ctx context.Context, after webhook.TenantID, limit int) ([]webhook.TenantID, error)
 	Announce(ctx context.Context, tenant webhook.TenantID, window, limit int) (announced int, owed []webhook.Owed, err error)
-	DisableFailing(ctx context.Context, tolerance webhook.Tolerance, limit int) ([]webhook.WebhookID, error)
 }
 
 // Admitter fills free slots.
@@ -48,12 +47,6 @@ type Sweeper interface {
 	Sweep(ctx context.Context) (mended int, err error)
 }
 
-// Leadership is held by one process at a time.
-type Leadership interface {
-	Still(ctx context.Context) error
-	Resign(ctx context.Context) error
-}
-
 // Config is what a Relay needs; all fields but Missed are required.
 type Config struct {
 	Store    Store
@@ -62,20 +55,16 @@ type Config struct {
 	Missed   <-chan struct{} // a word when Doorbell could not ring, or not for all
 	Canary   Canary
 	Sweeper  Sweeper
-	// Lead tries to become leader; nil without error means that another one is.
-	Lead      func(ctx context.Context) (Leadership, error)
-	Window    int // deliveries of one webhook that may be admitted at once
-	Tolerance webhook.Tolerance
-	Log       *slog.Logger
-	Registry  prometheus.Registerer
+	Lead     Lead
+	Window   int // deliveries of one webhook that may be admitted at once
+	Log      *slog.Logger
+	Registry prometheus.Registerer
 }
 
 const (
-	interval = time.Second
 	// grace is how long the ordinary way (a ring, a timer, a record) has.
 	grace = 2 * time.Second
-	// pageSize bounds one statement, maxPages one tick: a tick must end, so that
-	// leadership is checked.
+	// pageSize bounds one statement, maxPages one tick.
 	pageSize = 1000
 	maxPages = 50
 
@@ -83,24 +72,12 @@ const (
 	// for: whoever has room for more of theirs than they bring rings for it.
 	fillRings = 100
 
-	// buryPage deleted webhooks share buryLimit in a tick: finishing what they owe
-	// is in no hurry, however much it is, and what comes next in the tick may be.
-	buryPage  = 100
-	buryLimit = interval / 2
-
-	// mendPage lanes are looked at every mendEvery ticks.
-	mendPage   = 200
-	mendEvery  = 5
-	judgeEvery = 10
 	sweepEvery = 30 // ticks
-	tickLimit  = 20 * time.Second
 	// announcePage events of a tenant may owe a hundred times as many deliveries.
 	// announceTenants share announceLimit in a tick.
 	announcePage    = 50
 	announceTenants = 100
 	announceLimit   = interval / 2
-	// judgePage webhooks that only fail are disabled in a look at most.
-	judgePage = 100
 )
 
 // Relay repairs. Make one with New, and Run it.
@@ -108,11 +85,8 @@ type Relay struct {
 	cfg    Config
 	rerung prometheus.Counter
 	lost   prometheus.Counter
-	mended prometheus.Counter
 	leader prometheus.Gauge
 	tick   int
-	// buried and audited are the last webhooks that had their turn.
-	buried, audited webhook.WebhookID
 	// announced is the last tenant that had its turn.
 	announced webhook.TenantID
 	// away is set while Redis does not answer: rings would be lost. forgot is set
@@ -133,57 +107,17 @@ func New(cfg Config) *Relay {
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hooks_redis_losses_total", Help: "Times that Redis was found to have forgotten its tasks.",
 		}),
-		mended: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "hooks_lanes_mended_total", Help: "Lanes whose counts were wrong: a fault of this system.",
-		}),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hooks_relay_leader", Help: "1 in the process that is the relay.",
 		}),
 	}
-	cfg.Registry.MustRegister(r.rerung, r.lost, r.mended, r.leader)
+	cfg.Registry.MustRegister(r.rerung, r.lost, r.leader)
 	return r
 }
 
-// Run leads whenever it can, until ctx ends. PostgreSQL being away is not an
-// error here: there is nobody to relay for meanwhile.
+// Run leads whenever it can, until ctx ends.
 func (r *Relay) Run(ctx context.Context) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		leadership, err := r.cfg.Lead(ctx)
-		if err != nil || leadership == nil {
-			continue
-		}
-		r.lead(ctx, leadership, ticker)
-	}
-}
-
-// lead ticks until ctx or leadership ends.
-func (r *Relay) lead(ctx context.Context, leadership Leadership, ticker *time.Ticker) {
-	r.cfg.Log.InfoContext(ctx, "relay: leading")
-	r.leader.Set(1)
-	defer func() {
-		r.leader.Set(0)
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-		defer cancel()
-		_ = leadership.Resign(end) // the lock ends with the connection in any case
-	}()
-	for {
-		if err := leadership.Still(ctx); err != nil {
-			return
-		}
-		r.Tick(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
+	return office{r, "relay", r.cfg.Lead, r.leader, r.cfg.Log}.run(ctx)
 }
 
 // Tick does one round of repairs. Each is independent of the others.
@@ -192,27 +126,19 @@ func (r *Relay) Tick(ctx context.Context) {
 	defer cancel()
 	r.tick++
 	r.try(ctx, "looking for what Redis lost", r.checkRedis)
-	if !r.away {
-		r.try(ctx, "ringing again", r.ringAgain)
-		r.try(ctx, "filling lanes", r.admit)
-		r.try(ctx, "announcing", r.announce)
+	if r.away {
+		return // rings would be lost
 	}
-	r.try(ctx, "finishing deleted webhooks", r.bury)
-	if r.tick%mendEvery == 0 {
-		r.try(ctx, "mending lanes", r.mend)
-	}
-	if r.tick%judgeEvery == 0 {
-		r.try(ctx, "disabling webhooks that only fail", r.judge)
-	}
+	r.try(ctx, "ringing again", r.ringAgain)
+	r.try(ctx, "filling lanes", r.admit)
+	r.try(ctx, "announcing", r.announce)
 	if r.tick%sweepEvery == 0 {
 		r.try(ctx, "sweeping ghosts", r.sweep)
 	}
 }
 
 func (r *Relay) try(ctx context.Context, doing string, step func(context.Context) error) {
-	if err := step(ctx); err != nil && ctx.Err() == nil {
-		r.cfg.Log.WarnContext(ctx, "relay: step not done, next tick will", slog.String("step", doing), obs.Err(err))
-	}
+	try(ctx, r.cfg.Log, "relay", doing, step)
 }
 
 // checkRedis makes good what was lost on its way. The canary is planted last:
@@ -322,43 +248,6 @@ func (r *Relay) admit(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// bury gives every deleted webhook a page in turn until time is up or nothing
-// can be done for any. The next tick goes on with the next one, also after a
-// fault.
-func (r *Relay) bury(ctx context.Context) error {
-	hooks, err := r.cfg.Store.Deleted(ctx, r.buried, buryPage)
-	if err != nil {
-		return err
-	}
-	started := time.Now()
-	for len(hooks) > 0 {
-		var unfinished []webhook.WebhookID
-		for _, hook := range hooks {
-			r.buried = hook
-			more, err := r.cfg.Store.Bury(ctx, hook, pageSize)
-			if err != nil || time.Since(started) >= buryLimit {
-				return err
-			}
-			if more {
-				unfinished = append(unfinished, hook)
-			}
-		}
-		hooks = unfinished
-	}
-	return nil
-}
-
-// mend looks at some lanes more than last time.
-func (r *Relay) mend(ctx context.Context) error {
-	next, n, err := r.cfg.Store.MendLanes(ctx, r.audited, mendPage)
-	r.audited = next
-	if n > 0 {
-		r.mended.Add(float64(n))
-		r.cfg.Log.ErrorContext(ctx, "relay: lanes had wrong counts", obs.Count(n))
-	}
-	return err
 }
 
 func (r *Relay) sweep(ctx context.Context) error {

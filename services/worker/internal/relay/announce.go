@@ -4,18 +4,7 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 )
-
-// judge disables webhooks that fail beyond tolerance.
-func (r *Relay) judge(ctx context.Context) error {
-	disabled, err := r.cfg.Store.DisableFailing(ctx, r.cfg.Tolerance, judgePage)
-	for _, hook := range disabled {
-		r.cfg.Log.InfoContext(ctx, "webhook disabled: it has only failed", obs.Webhook(hook))
-	}
-	return err
-}
 
 // announce makes events of what the platform has to say: a page for each tenant
 // in turn, until time is up or all is said. The next tick goes on with the next

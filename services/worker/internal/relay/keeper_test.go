@@ -15,23 +15,11 @@ import (
 
 // graveyard is a store of deleted webhooks only; every page takes 100 ms.
 type graveyard struct {
-	relay.Store // what is not asked for
+	relay.Lanes // what is not asked for
 
 	order []webhook.WebhookID
 	pages map[webhook.WebhookID]int // left
 	calls []webhook.WebhookID
-}
-
-func (g *graveyard) Unclaimed(context.Context, time.Duration, bool, int) ([]webhook.Owed, error) {
-	return nil, nil
-}
-
-func (g *graveyard) WithRoom(context.Context, int, time.Duration, webhook.WebhookID, int) ([]webhook.WebhookID, error) {
-	return nil, nil
-}
-
-func (g *graveyard) WithNotices(context.Context, webhook.TenantID, int) ([]webhook.TenantID, error) {
-	return nil, nil
 }
 
 func (g *graveyard) Deleted(_ context.Context, after webhook.WebhookID, _ int) ([]webhook.WebhookID, error) {
@@ -50,7 +38,7 @@ func (g *graveyard) Bury(_ context.Context, hook webhook.WebhookID, _ int) (bool
 	return g.pages[hook] > 0, nil
 }
 
-func TestRelay_aHugeDeletedWebhookTakesItsTurn(t *testing.T) {
+func TestKeeper_aHugeDeletedWebhookTakesItsTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		huge, locked, small := hookID(1), hookID(2), hookID(3)
@@ -58,11 +46,9 @@ func TestRelay_aHugeDeletedWebhookTakesItsTurn(t *testing.T) {
 			order: []webhook.WebhookID{huge, locked, small},
 			pages: map[webhook.WebhookID]int{huge: 1000, small: 2},
 		}
-		r := relay.New(relay.Config{
-			Store: store, Doorbell: &bells{}, Canary: calm{}, Registry: prometheus.NewRegistry(), Log: quiet(), Window: window,
-		})
+		k := relay.NewKeeper(relay.KeeperConfig{Lanes: store, Registry: prometheus.NewRegistry(), Log: quiet()})
 		started := time.Now()
-		r.Tick(t.Context())
+		k.Tick(t.Context())
 		if took := time.Since(started); took > time.Second {
 			t.Errorf("a tick took %s", took)
 		}
@@ -70,7 +56,7 @@ func TestRelay_aHugeDeletedWebhookTakesItsTurn(t *testing.T) {
 			t.Errorf("turns = %v, want %v", store.calls, want)
 		}
 		store.calls = nil
-		r.Tick(t.Context())
+		k.Tick(t.Context())
 		if want := []webhook.WebhookID{huge, locked, small, huge, huge}; !slices.Equal(want, store.calls) {
 			t.Errorf("turns = %v, want %v", store.calls, want)
 		}
@@ -79,8 +65,29 @@ func TestRelay_aHugeDeletedWebhookTakesItsTurn(t *testing.T) {
 
 func hookID(n byte) webhook.WebhookID { return webhook.NewWebhookID(time.UnixMilli(1), [10]byte{9: n}) }
 
-// calm is a Redis that never forgets.
-type calm struct{}
-
-func (calm) Check(context.Context) (bool, error) { return false, nil }
-func (calm) Plant(context.Context) error         { return nil }
+func TestKeeper_disablesWhatOnlyFailsWithinTenTicks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owed := b.accept(1)
+	claims, err := b.work.Claim(t.Context(), deliveries(owed), "h")
+	if err != nil || len(claims) != 1 {
+		t.Fatal(claims, err)
+	}
+	_, err = b.work.Record(t.Context(), []webhook.Outcome{{
+		Claim: claims[0], Attempt: webhook.Attempt{Number: 1, ErrorClass: webhook.ClassTimeout, Error: "x"},
+		Next: webhook.Next{Status: webhook.Failed, Reason: webhook.AttemptsExhausted},
+	}}, webhook.Room{Ring: webhook.NoLimit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ age, want string }{{"59 minutes", "active"}, {"1 hour", "disabled"}} {
+		b.exec(`UPDATE lanes SET failing_since = failed_at - '` + step.age + `'::interval`)
+		for range 10 {
+			b.keeper.Tick(t.Context())
+		}
+		var status string
+		if err := b.db.GetContext(t.Context(), &status, `SELECT status FROM webhooks`); err != nil || status != step.want {
+			t.Errorf("after failing for %s: %s, %v, want %s", step.age, status, err, step.want)
+		}
+	}
+}

@@ -30,33 +30,6 @@ func TestRelay_aQuietLaneGoesOnInTheNextTick(t *testing.T) {
 	b.tick("when it is not", window)
 }
 
-func TestRelay_disablesWhatOnlyFailsWithinTenTicks(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	owed := b.accept(1)
-	claims, err := b.work.Claim(t.Context(), deliveries(owed), "h")
-	if err != nil || len(claims) != 1 {
-		t.Fatal(claims, err)
-	}
-	_, err = b.work.Record(t.Context(), []webhook.Outcome{{
-		Claim: claims[0], Attempt: webhook.Attempt{Number: 1, ErrorClass: webhook.ClassTimeout, Error: "x"},
-		Next: webhook.Next{Status: webhook.Failed, Reason: webhook.AttemptsExhausted},
-	}}, webhook.Room{Ring: webhook.NoLimit})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct{ age, want string }{{"59 minutes", "active"}, {"1 hour", "disabled"}} {
-		b.exec(`UPDATE lanes SET failing_since = failed_at - '` + step.age + `'::interval`)
-		for range 10 {
-			b.relay.Tick(t.Context())
-		}
-		var status string
-		if err := b.db.GetContext(t.Context(), &status, `SELECT status FROM webhooks`); err != nil || status != step.want {
-			t.Errorf("after failing for %s: %s, %v, want %s", step.age, status, err, step.want)
-		}
-	}
-}
-
 func TestRelay_ringsForWhatItAnnounces(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -73,10 +46,18 @@ func TestRelay_ringsForWhatItAnnounces(t *testing.T) {
 
 // gossip is a store of notices only; every page takes 100 ms.
 type gossip struct {
-	graveyard
+	relay.Store // what is not asked for
 
 	pages map[webhook.TenantID]int // left
 	turns []webhook.TenantID
+}
+
+func (g *gossip) Unclaimed(context.Context, time.Duration, bool, int) ([]webhook.Owed, error) {
+	return nil, nil
+}
+
+func (g *gossip) WithRoom(context.Context, int, time.Duration, webhook.WebhookID, int) ([]webhook.WebhookID, error) {
+	return nil, nil
 }
 
 func (g *gossip) WithNotices(_ context.Context, after webhook.TenantID, _ int) (tenants []webhook.TenantID, err error) {
@@ -123,3 +104,9 @@ func TestI10_aTenantWithMuchNewsTakesItsTurn(t *testing.T) {
 		}
 	})
 }
+
+// calm is a Redis that never forgets.
+type calm struct{}
+
+func (calm) Check(context.Context) (bool, error) { return false, nil }
+func (calm) Plant(context.Context) error         { return nil }
