@@ -47,8 +47,10 @@ type WorkFacts struct {
 	Leased  int64 `db:"leased"`
 	// OldestRung is how long the longest rung delivery has been due.
 	OldestRung time.Duration `db:"-"`
-	// Leader says where the relay's leader connects from; empty without one.
+	// Leader says where the relay's leader connects from; empty without one. Keeper
+	// is whoever keeps lanes in order: a worker, even when none reaches Redis.
 	Leader string `db:"-"`
+	Keeper string `db:"-"`
 	// DaysAhead counts the days after today (UTC) that have their partitions, -1
 	// when not even today has.
 	DaysAhead int `db:"-"`
@@ -104,6 +106,7 @@ func InspectWork(ctx context.Context, db *sqlx.DB) (WorkFacts, error) {
 		args  []any
 	}{
 		{&facts.Leader, selectLeader, []any{int64(RelayLock)}},
+		{&facts.Keeper, selectLeader, []any{int64(KeeperLock)}},
 		{&facts.DaysAhead, selectDaysAhead, nil},
 		{&facts.Strays, selectStrays, nil},
 	} {

@@ -85,7 +85,13 @@ INSERT INTO events_default (id, tenant_id, type, body) VALUES (uuid_floor('2001-
 	if err := leader.Resign(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if facts, err = postgres.InspectWork(t.Context(), db); err != nil || facts.Leader != "" {
-		t.Errorf("after resigning: leader %q, %v", facts.Leader, err)
+	if leader, err = postgres.Lead(t.Context(), db, postgres.KeeperLock); err != nil || leader == nil {
+		t.Fatalf("Lead = %v, %v", leader, err)
+	}
+	if facts, err = postgres.InspectWork(t.Context(), db); err != nil || facts.Leader != "" || facts.Keeper == "" {
+		t.Errorf("after resigning: leader %q, keeper %q, %v", facts.Leader, facts.Keeper, err)
+	}
+	if err := leader.Resign(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

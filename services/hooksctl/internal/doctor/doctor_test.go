@@ -119,7 +119,8 @@ func TestWorker_absenceIsAFaultOnceSomethingIsOwed(t *testing.T) {
 		facts postgres.WorkFacts
 		want  level
 	}{
-		{postgres.WorkFacts{Leader: "10.0.0.1", Rung: 5}, ok},
+		{postgres.WorkFacts{Leader: "10.0.0.1", Keeper: "10.0.0.2", Rung: 5}, ok},
+		{postgres.WorkFacts{Keeper: "10.0.0.2"}, fail},
 		{postgres.WorkFacts{}, warn},
 		{postgres.WorkFacts{Held: 3}, warn},
 		{postgres.WorkFacts{Waiting: 1}, fail},

@@ -119,6 +119,11 @@ func worker(w postgres.WorkFacts) finding {
 	switch {
 	case w.Leader != "":
 		return good("a worker is alive: the relay is led from %s", w.Leader)
+	case w.Keeper != "":
+		return finding{
+			fail, "a worker is alive at " + w.Keeper + ", but none reaches Redis: nobody rings",
+			"mend Redis, or the workers' way to it, or their REDIS_URL",
+		}
 	case owed > 0:
 		return finding{fail, fmt.Sprintf("no worker is alive, and %d deliveries wait for one", owed), advice}
 	default:

@@ -74,6 +74,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return office{k, "keeper", k.cfg.Lead, k.leader, k.cfg.Log}.run(ctx)
 }
 
+// Whoever got the lead from PostgreSQL has all that it takes.
+func (k *Keeper) able(context.Context) bool   { return true }
+func (k *Keeper) unable(context.Context) bool { return false }
+
 // Tick does one round. Its steps are independent of each other.
 func (k *Keeper) Tick(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tickLimit)

@@ -28,7 +28,15 @@ const (
 )
 
 // duty is what one process at a time does, tick by tick.
-type duty interface{ Tick(ctx context.Context) }
+type duty interface {
+	Tick(ctx context.Context)
+	// able reports whether this process could do it now. Who could not does not
+	// compete for the lead, and does not hold up who could.
+	able(ctx context.Context) bool
+	// unable reports that the one who leads should leave it to others. A moment in
+	// which it cannot do much is no reason: a change of leaders takes as long.
+	unable(ctx context.Context) bool
+}
 
 // office is a duty and how to get into it.
 type office struct {
@@ -51,13 +59,16 @@ func (o office) run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
+		if !o.able(ctx) {
+			continue
+		}
 		if leadership, err := o.lead(ctx); err == nil && leadership != nil {
 			o.hold(ctx, leadership, ticker)
 		}
 	}
 }
 
-// hold ticks until ctx or leadership ends.
+// hold ticks until ctx or leadership ends, or others should have it.
 func (o office) hold(ctx context.Context, leadership Leadership, ticker *time.Ticker) {
 	o.log.InfoContext(ctx, "leading", obs.Component(o.name))
 	o.leader.Set(1)
@@ -72,6 +83,9 @@ func (o office) hold(ctx context.Context, leadership Leadership, ticker *time.Ti
 			return
 		}
 		o.Tick(ctx)
+		if o.unable(ctx) {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -2,8 +2,10 @@
 // rung before (I2). It is what makes Redis a doorbell and nothing more: emptied,
 // restarted or replaced, it costs seconds, not deliveries.
 //
-// One worker at a time does this, by an advisory lock. Doing it twice would be
-// harmless: a ring too many finds nothing to claim.
+// One worker at a time is the relay, by an advisory lock, and only one that
+// reaches Redis: who cannot ring leaves it to the others after five seconds, and
+// where nobody can, whoever can first is the relay a second later. Two at once
+// would be harmless: a ring too many finds nothing to claim.
 //
 // What takes no ringing, keeping lanes in order, is the duty of a Keeper, which
 // needs PostgreSQL only and is led apart from the relay.
@@ -64,6 +66,12 @@ type Config struct {
 const (
 	// grace is how long the ordinary way (a ring, a timer, a record) has.
 	grace = 2 * time.Second
+	// canaryLimit is how long Redis may take to answer before it counts as away:
+	// a network that swallows everything must not hold up the relay.
+	canaryLimit = 2 * time.Second
+	// deafLimit is how long Redis may be away for the leader before others may try:
+	// for longer than a restart takes, which is everybody's and costs nobody the lead.
+	deafLimit = 5 * time.Second
 	// pageSize bounds one statement, maxPages one tick.
 	pageSize = 1000
 	maxPages = 50
@@ -89,8 +97,10 @@ type Relay struct {
 	tick   int
 	// announced is the last tenant that had its turn.
 	announced webhook.TenantID
-	// away is set while Redis does not answer: rings would be lost. forgot is set
+	// deafSince is when Redis was first asked and did not answer; zero: it does.
+	// away is set from then on until what was lost meanwhile is rung for, and forgot
 	// while it has forgotten its tasks, until that is made good.
+	deafSince    time.Time
 	away, forgot bool
 	// urgent is set while rings are lost: what nobody has come for since before
 	// then is rung for, whatever was tried before.
@@ -120,6 +130,21 @@ func (r *Relay) Run(ctx context.Context) error {
 	return office{r, "relay", r.cfg.Lead, r.leader, r.cfg.Log}.run(ctx)
 }
 
+// able reports whether Redis answers. Having been away from it before one leads is
+// remembered: the leader then may have been away, too.
+func (r *Relay) able(ctx context.Context) bool {
+	_, err := r.ask(ctx)
+	return err == nil
+}
+
+func (r *Relay) unable(ctx context.Context) bool {
+	if r.deafSince.IsZero() || time.Since(r.deafSince) < deafLimit {
+		return false
+	}
+	r.cfg.Log.WarnContext(ctx, "relay: Redis does not answer, leaving the lead to whom it does")
+	return true
+}
+
 // Tick does one round of repairs. Each is independent of the others.
 func (r *Relay) Tick(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tickLimit)
@@ -141,12 +166,27 @@ func (r *Relay) try(ctx context.Context, doing string, step func(context.Context
 	try(ctx, r.cfg.Log, "relay", doing, step)
 }
 
+// ask asks the canary, for a bounded time, and notes whether Redis answers.
+func (r *Relay) ask(ctx context.Context) (lost bool, err error) {
+	asked := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, canaryLimit)
+	defer cancel()
+	lost, err = r.cfg.Canary.Check(ctx)
+	switch {
+	case err == nil:
+		r.deafSince = time.Time{}
+	case r.deafSince.IsZero():
+		r.deafSince = asked
+	}
+	r.away = r.away || err != nil
+	return lost, err
+}
+
 // checkRedis makes good what was lost on its way. The canary is planted last:
 // dying in between means ringing twice.
 func (r *Relay) checkRedis(ctx context.Context) error {
-	lost, err := r.cfg.Canary.Check(ctx)
+	lost, err := r.ask(ctx)
 	if err != nil {
-		r.away = true
 		return err
 	}
 	anew := lost && !r.forgot
@@ -165,7 +205,9 @@ func (r *Relay) checkRedis(ctx context.Context) error {
 		return nil // not made good yet
 	}
 	r.forgot = false
-	return r.cfg.Canary.Plant(ctx)
+	planting, cancel := context.WithTimeout(ctx, canaryLimit)
+	defer cancel()
+	return r.cfg.Canary.Plant(planting)
 }
 
 func (r *Relay) hurry(ctx context.Context, why string) {
