@@ -18,11 +18,9 @@ import (
 
 // What a ServerConfig gets where it says nothing.
 const (
-	DefaultDeliverConcurrency = 64
-	DefaultBulkConcurrency    = 16
-	DefaultTestConcurrency    = 16
-	DefaultTaskCheckInterval  = 5 * time.Millisecond
-	DefaultShutdownTimeout    = webhook.MaxTimeout + 10*time.Second
+	DefaultConcurrency       = 64
+	DefaultTaskCheckInterval = 5 * time.Millisecond
+	DefaultShutdownTimeout   = webhook.MaxTimeout + 10*time.Second
 
 	// forwardInterval is how often asynq looks for bells whose time has come.
 	forwardInterval = time.Second
@@ -34,9 +32,9 @@ type ServerConfig struct {
 	Log     *slog.Logger
 	Handler Handler
 
-	DeliverConcurrency int // bells at work per deliver shard
-	BulkConcurrency    int
-	TestConcurrency    int
+	// Concurrency is how many bells of each queue may be at work. It costs nothing
+	// while they are not: asynq starts its goroutines bell by bell.
+	Concurrency int
 
 	// TaskCheckInterval is how long an idle worker rests after it has waited for
 	// the chime in vain.
@@ -58,9 +56,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Redis == nil || cfg.Log == nil || cfg.Handler == nil {
 		return nil, errors.New("tasks server: Redis, Log and Handler are required")
 	}
-	cfg.DeliverConcurrency = orDefault(cfg.DeliverConcurrency, DefaultDeliverConcurrency)
-	cfg.BulkConcurrency = orDefault(cfg.BulkConcurrency, DefaultBulkConcurrency)
-	cfg.TestConcurrency = orDefault(cfg.TestConcurrency, DefaultTestConcurrency)
+	cfg.Concurrency = orDefault(cfg.Concurrency, DefaultConcurrency)
 	cfg.TaskCheckInterval = orDefault(cfg.TaskCheckInterval, DefaultTaskCheckInterval)
 	cfg.ShutdownTimeout = orDefault(cfg.ShutdownTimeout, DefaultShutdownTimeout)
 	return &Server{cfg: cfg, verdict: newJudge(cfg.Handler, cfg.Log, time.Now)}, nil
@@ -113,16 +109,9 @@ func (s *Server) shutdown(servers []*asynq.Server) {
 func (s *Server) servers(base context.Context, bells *chime) []*asynq.Server {
 	servers := make([]*asynq.Server, 0, Shards+2)
 	for _, q := range AllQueues() {
-		concurrency := s.cfg.DeliverConcurrency
-		switch q {
-		case Bulk:
-			concurrency = s.cfg.BulkConcurrency
-		case Test:
-			concurrency = s.cfg.TestConcurrency
-		}
 		servers = append(servers, asynq.NewServerFromRedisClient(bells.client(s.cfg.Redis, q), asynq.Config{
 			Queues:                   map[string]int{string(q): 1},
-			Concurrency:              concurrency,
+			Concurrency:              s.cfg.Concurrency,
 			TaskCheckInterval:        s.cfg.TaskCheckInterval,
 			DelayedTaskCheckInterval: forwardInterval,
 			ShutdownTimeout:          s.cfg.ShutdownTimeout,

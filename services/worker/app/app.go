@@ -115,9 +115,9 @@ func (a *App) wire() error {
 	}
 	server, err := tasks.NewServer(tasks.ServerConfig{
 		Redis: a.redis, Log: a.log, Handler: engine.Handle,
-		// As many bells per queue as slots: a bell whose receiver hangs then waits
-		// for a slot at worst, never for another bell's answer.
-		DeliverConcurrency: a.config.Concurrency,
+		// As many bells of each queue as slots: a bell is held while its receiver
+		// hangs, and the next one then waits for a slot at worst, never for an answer.
+		Concurrency: a.config.Concurrency,
 	})
 	if err != nil {
 		return err
