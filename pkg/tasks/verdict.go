@@ -17,9 +17,13 @@ import (
 
 // Handler looks at a bell's deliveries. Its error means trouble (a server is
 // away, a fault of ours): the bell is rung again in a few seconds, as often as
-// it takes. What became of a delivery is not an error but an Answer. An
+// it takes; or it is ErrStopping. What became of a delivery is not an error but an Answer. An
 // Answer's words are for own bells; another bell's deliveries get own bells.
 type Handler func(ctx context.Context, b Bell) (Answer, error)
+
+// ErrStopping is a Handler's answer to a bell that came too late for this process:
+// it is rung again at once, for another one, and nothing is wrong.
+var ErrStopping = errors.New("the worker was stopping")
 
 // Answer says what is to become of a bell. The zero Answer: it is done.
 type Answer struct {
@@ -90,6 +94,9 @@ func (j *judge) handle(ctx context.Context, b Bell) (outcome error) {
 		}
 	}()
 	answer, err := j.handler(ctx, b)
+	if errors.Is(err, ErrStopping) {
+		return waiting(j.now(), ErrStopping.Error(), false)
+	}
 	if err != nil {
 		return j.trouble(ctx, b, err)
 	}

@@ -49,6 +49,8 @@ func TestJudge_process(t *testing.T) {
 			want: want{called: true, text: "HTTP 410", archive: true}},
 		"server away": {bell: own, err: fmt.Errorf("claiming: %w", webhook.Unavailable(secret)), outcome: true,
 			want: want{called: true, text: "a server that the worker needs is away", at: now.Add(time.Second)}},
+		"stopping": {bell: own, err: fmt.Errorf("turned away: %w", ErrStopping), outcome: true,
+			want: want{called: true, text: "the worker was stopping", at: now}},
 		"fault": {bell: own, err: secret, outcome: true,
 			want: want{called: true, text: "internal fault, the worker's log has it", at: now.Add(time.Second)}},
 		"panic": {bell: own, panics: true, outcome: true,
@@ -137,6 +139,27 @@ func TestJudge_troubleBacksOffAndRecovers(t *testing.T) {
 		if got := delay(); got != step.want {
 			t.Errorf("step %d: delay %s, want %s", i, got, step.want)
 		}
+	}
+}
+
+func TestJudge_aStopIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	log, now := &lines{}, time.Unix(1_800_000_000, 0)
+	err := ErrStopping
+	j := newJudge(func(context.Context, Bell) (Answer, error) { return Answer{}, err },
+		slog.New(slog.NewTextHandler(log, nil)), func() time.Time { return now })
+	task, taskErr := Bell{Queue: Bulk, Deliveries: deliveries(1)}.task()
+	if taskErr != nil {
+		t.Fatal(taskErr)
+	}
+	_ = j.process(t.Context(), task)
+	if log.String() != "" {
+		t.Errorf("the log has it:\n%s", log)
+	}
+	now, err = now.Add(time.Hour), errors.New("x")
+	var v *verdict
+	if !errors.As(j.process(t.Context(), task), &v) || v.at.Sub(now) != minTroubleDelay {
+		t.Errorf("trouble after a stop waits for %s, want %s", v.at.Sub(now), minTroubleDelay)
 	}
 }
 

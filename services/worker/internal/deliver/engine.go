@@ -58,10 +58,6 @@ type Config struct {
 	Jitter   func() float64 // uniform in [0,1)
 }
 
-// ErrStopping is the answer to a bell that came too late: another worker will
-// be rung for it.
-var ErrStopping = errors.New("this worker is stopping")
-
 // Engine delivers. Make one with New, and Run it.
 type Engine struct {
 	cfg     Config
@@ -173,18 +169,25 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 		tickets[i] = &ticket{id: id, party: party{b.TenantOf(i), b.Queue == tasks.Test}, due: b.Own, own: b.Own, done: done}
 	}
 	if !e.enqueue(tickets) {
-		return nil, ErrStopping
+		return nil, tasks.ErrStopping
 	}
 	var outcomes []*webhook.Outcome
-	var trouble error
+	var trouble, stopping error
 	for range tickets {
 		select {
 		case r := <-done:
 			outcomes = append(outcomes, r.outcome)
+			if errors.Is(r.err, tasks.ErrStopping) {
+				stopping = r.err
+				continue
+			}
 			trouble = errors.Join(trouble, r.err)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+	}
+	if trouble == nil { // otherwise the stop is the lesser part of it
+		trouble = stopping
 	}
 	return outcomes, trouble
 }
@@ -279,7 +282,7 @@ func (e *Engine) stop() {
 			}
 			owed = append(owed, o)
 		}
-		t.answer(result{err: ErrStopping})
+		t.answer(result{err: tasks.ErrStopping})
 	}
 	e.due = nil
 	e.cfg.Doorbell.Ring(owed)
