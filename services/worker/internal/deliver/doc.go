@@ -2,9 +2,12 @@
 //
 // It promises that a request is made only under a claim that is still good
 // (I3), that a task is answered only after the outcome of its deliveries is
-// committed, and that a stop neither loses nor invents an attempt (I9). Its
-// memory is bounded by its slots: a slot is taken before a delivery is claimed
-// and given back when its response has been read.
+// committed, and that a stop neither loses nor invents an attempt (I9).
+//
+// Its memory is bounded by its slots. One is taken before a delivery is claimed and
+// given back when its response has been read and its payload let go. What is left,
+// the outcome, waits to be recorded, and there are eight places for each slot: when
+// they are taken, because PostgreSQL does not record, nothing more is claimed.
 //
 // One goroutine claims, one admits deliveries whose timers rang, one goroutine per
 // claimed delivery sends, two record, each for its share of the webhooks, and have

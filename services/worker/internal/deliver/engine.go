@@ -249,11 +249,11 @@ func (e *Engine) settle(tickets []*ticket, reserved int, claims []webhook.Claim)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, t := range tickets {
-		e.slots.hold(t.party, -1)
+		e.slots.claim(t.party, -1)
 	}
 	e.slots.free += reserved
 	for _, c := range claims {
-		e.slots.hold(partyOf(c.Owed), 1)
+		e.slots.claim(partyOf(c.Owed), 1)
 	}
 	if len(tickets)+reserved > len(claims) {
 		poke(e.wake)
@@ -265,6 +265,18 @@ func (e *Engine) giveBack(p party) {
 	defer e.mu.Unlock()
 	e.slots.hold(p, -1)
 	poke(e.wake)
+}
+
+// dealtWith gives back the places of claims that are settled: released, recorded,
+// or given up.
+func (e *Engine) dealtWith(batch []settled) {
+	e.mu.Lock()
+	for _, s := range batch {
+		e.slots.places.hold(partyOf(s.Claim.Owed), -1)
+	}
+	poke(e.wake)
+	e.mu.Unlock()
+	e.unsettled.Add(-len(batch))
 }
 
 // stop turns waiting tickets away and lets no new ones in. Others are rung for

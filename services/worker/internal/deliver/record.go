@@ -261,7 +261,7 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 	e.goOn(adm, room.Lease)
 	if err == nil {
 		e.conclude(ctx, batch, adm)
-		e.unsettled.Add(-len(batch))
+		e.dealtWith(batch)
 	}
 	return err
 }
@@ -300,7 +300,7 @@ func (e *Engine) giveUp(ctx context.Context, batch []settled, err error) {
 		s.ticket.answer(result{err: err})
 	}
 	e.metrics.lost.Add(float64(len(batch)))
-	e.unsettled.Add(-len(batch))
+	e.dealtWith(batch)
 }
 
 // clearDoubts gives up the leases that statements with lost answers may have

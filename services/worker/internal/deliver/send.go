@@ -19,15 +19,14 @@ func (e *Engine) sendAll() {
 	}
 }
 
-// send makes the request of a claim and passes the outcome on. The slot goes
-// back when the outcome has found a place in the recorder's queue, so that
-// outcomes cannot pile up beyond the slots when PostgreSQL is away.
+// send makes the request of a claim and passes the outcome on, without what was
+// sent: that takes a slot, and the outcome only a place.
 func (e *Engine) send(c webhook.Claim, t *ticket) {
 	defer e.giveBack(partyOf(c.Owed))
 	settledHere := true // otherwise the recorder does it
 	defer func() {
 		if settledHere {
-			e.unsettled.Done()
+			e.dealtWith([]settled{{Outcome: webhook.Outcome{Claim: c}}})
 		}
 	}()
 	if c.Fault != nil {
@@ -46,6 +45,7 @@ func (e *Engine) send(c webhook.Claim, t *ticket) {
 	}
 	next := webhook.Decide(c.Policy, attempt, c.LastAttempt, e.cfg.Jitter())
 	settledHere = false
+	c.Body, c.Headers, c.Secrets = "", nil, nil
 	e.records[c.Webhook.Hash(recorders)].in <- settled{Outcome: webhook.Outcome{Claim: c, Attempt: attempt, Next: next}, ticket: t}
 }
 

@@ -13,6 +13,11 @@ const (
 	// more than its windows together, unless by bells that come twice.
 	maxPatient = 2_000
 	maxParked  = 20_000
+	// placesPerSlot bounds the claims that are not settled. Mostly fewer outcomes wait
+	// for a commit than there are slots. While PostgreSQL lets claim and not record,
+	// only windows would bound them, and each keeps what its receiver answered, up to
+	// 32 KiB.
+	placesPerSlot = 8
 )
 
 // party is who gets a share of the slots: a tenant. Its test sends are a party of
@@ -24,11 +29,34 @@ type party struct {
 
 func partyOf(o webhook.Owed) party { return party{o.Tenant, o.Kind == webhook.KindTest} }
 
+// pool is a number of things that parties share.
+type pool struct {
+	free int
+	held map[party]int
+}
+
+func newPool(n int) pool { return pool{free: n, held: map[party]int{}} }
+
+func (l *pool) allows(p party) bool { return l.held[p] < greed*l.free }
+
+// room is how many a party may take of so many free ones, one after the other.
+func (l *pool) room(p party, free int) int {
+	return (max(greed*free-l.held[p], 0) + greed) / (greed + 1)
+}
+
+func (l *pool) hold(p party, n int) {
+	l.free -= n
+	if l.held[p] += n; l.held[p] <= 0 {
+		delete(l.held, p)
+	}
+}
+
 // shares hands slots to waiting tickets, to one party after the other. It is
 // guarded by its owner's lock.
 type shares struct {
-	free int
-	held map[party]int
+	pool // of slots
+	// places are for what is claimed until it is settled; a slot is given back before.
+	places pool
 	// queues are never empty; turns are their keys, in the order in which they
 	// get the next slots.
 	queues map[party][]*ticket
@@ -41,16 +69,16 @@ type shares struct {
 
 func newShares(slots int) shares {
 	return shares{
-		free: slots, held: map[party]int{}, queues: map[party][]*ticket{}, parked: map[webhook.DeliveryID]*ticket{},
+		pool: newPool(slots), places: newPool(placesPerSlot * slots),
+		queues: map[party][]*ticket{}, parked: map[webhook.DeliveryID]*ticket{},
 	}
 }
 
-func (s *shares) mayTake(p party) bool { return s.held[p] < greed*s.free }
+func (s *shares) mayTake(p party) bool { return s.allows(p) && s.places.allows(p) }
 
-// room is how many slots a party may take of so many free ones, one after the
-// other.
+// room is how many slots a party may take of so many free ones.
 func (s *shares) room(p party, free int) int {
-	return (max(greed*free-s.held[p], 0) + greed) / (greed + 1)
+	return min(s.pool.room(p, free), s.places.room(p, s.places.free))
 }
 
 // add lets a ticket wait. One that waits already, or for which there is no room,
@@ -95,7 +123,7 @@ func (s *shares) take(limit int) []*ticket {
 		}
 		delete(s.parked, t.id)
 		t.taken = true
-		s.hold(p, 1)
+		s.claim(p, 1)
 		batch = append(batch, t)
 	}
 	return batch
@@ -133,11 +161,10 @@ func (s *shares) waiting() (n int) {
 	return n
 }
 
-func (s *shares) hold(p party, n int) {
-	s.free -= n
-	if s.held[p] += n; s.held[p] <= 0 {
-		delete(s.held, p)
-	}
+// claim takes n slots, and places for what is claimed.
+func (s *shares) claim(p party, n int) {
+	s.hold(p, n)
+	s.places.hold(p, n)
 }
 
 // reserve takes slots for parties that want to go on with their next deliveries.
