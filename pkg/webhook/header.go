@@ -70,11 +70,13 @@ func (h Header) check() *Error {
 // credential-like name. Our own webhook-signature is no credential: it proves one
 // request and lets nobody in.
 func MaskHeader(h Header) Field {
-	if credentialLike(h.Name) {
+	if h.hidden() {
 		return Field{Name: h.Name, Value: maskedValue}
 	}
 	return Field(h)
 }
+
+func (h Header) hidden() bool { return credentialLike(h.Name) }
 
 // String returns "name: value", masked.
 func (h Header) String() string { return h.Name + ": " + MaskHeader(h).Value }

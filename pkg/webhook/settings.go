@@ -99,9 +99,7 @@ func (c Change) Apply(w Webhook, rules URLRules) (Webhook, error) {
 		s.setURL(*c.URL, rules, &faults)
 	}
 	c.applySubscription(&s, &faults)
-	if c.Headers != nil {
-		s.setHeaders(*c.Headers, &faults)
-	}
+	c.applyHeaders(&s, w, &faults)
 	s.setPolicy(c.PolicyDraft, &faults)
 	changed := s.onto(w)
 	if c.Status != nil {

@@ -157,7 +157,7 @@ func TestChange_Apply(t *testing.T) {
 		"nothing":           {nil, webhook.Change{}, func(*webhook.Webhook) {}},
 		"name":              {nil, webhook.Change{Name: ptr(" New ")}, func(w *webhook.Webhook) { w.Name = "New" }},
 		"description":       {nil, webhook.Change{Description: ptr("")}, func(w *webhook.Webhook) { w.Description = "" }},
-		"url":               {nil, webhook.Change{URL: ptr("https://b.example:443")}, func(w *webhook.Webhook) { w.URL = "https://b.example" }},
+		"url":               {nil, webhook.Change{URL: ptr("https://Example.com:443/b")}, func(w *webhook.Webhook) { w.URL = "https://example.com/b" }},
 		"no events left":    {nil, webhook.Change{Events: &[]webhook.EventType{}}, func(w *webhook.Webhook) { w.Events = []webhook.EventType{} }},
 		"no patterns left":  {nil, webhook.Change{Patterns: &[]string{}}, func(w *webhook.Webhook) { w.Patterns = []webhook.Pattern{} }},
 		"patterns":          {nil, webhook.Change{Patterns: &[]string{"*"}}, func(w *webhook.Webhook) { w.Patterns = []webhook.Pattern{pattern(t, "*")} }},
@@ -168,7 +168,7 @@ func TestChange_Apply(t *testing.T) {
 		"pause disabled":    {disabled, webhook.Change{Status: ptr(webhook.Paused), By: "usr_2"}, func(w *webhook.Webhook) { w.Status, w.StatusReason = webhook.Paused, "paused by usr_2" }},
 		"already active":    {nil, webhook.Change{Status: ptr(webhook.Active)}, func(*webhook.Webhook) {}},
 		"keeps reason":      {disabled, webhook.Change{Name: ptr("New")}, func(w *webhook.Webhook) { w.Name = "New" }},
-		"former rules hold": {func(w *webhook.Webhook) { w.URL = "https://10.0.0.1" }, webhook.Change{Name: ptr("New")}, func(w *webhook.Webhook) { w.Name = "New" }},
+		"former rules hold": {func(w *webhook.Webhook) { w.URL = "https://10.0.0.1:x" }, webhook.Change{Name: ptr("New")}, func(w *webhook.Webhook) { w.Name = "New" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

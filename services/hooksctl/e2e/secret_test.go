@@ -45,6 +45,9 @@ func TestI7_secretAppearsNowhere(t *testing.T) {
 
 	failed := h.driveFailures(c, r, secretEvent, id, path)
 	h.driveChanges(c, r, secretEvent, id, path, bearer)
+	h.driveMove(c, r, secretEvent, id, path, []vars{
+		{"name": "Authorization", "value": "Bearer " + bearer}, {"name": "X-Api-Key", "value": apiKey},
+	})
 	driveRefusals(t, c, r, id, given, bearer)
 	for query, v := range map[string]vars{
 		queryHooks: nil, queryDeliveries: nil, queryStats: nil, queryHook: {"id": id}, queryDelivery: {"id": failed},
@@ -176,7 +179,7 @@ func (h *hunt) driveFailures(c *client, r *receiver, e vars, id, path string) (f
 	return failed
 }
 
-// driveChanges rotates, pauses, resumes and moves the webhook.
+// driveChanges rotates, pauses and resumes the webhook.
 func (h *hunt) driveChanges(c *client, r *receiver, e vars, id, path, bearer string) {
 	h.t.Helper()
 	r.answer(path, status(http.StatusNoContent))
@@ -198,8 +201,33 @@ func (h *hunt) driveChanges(c *client, r *receiver, e vars, id, path, bearer str
 	if got := came[len(came)-1].Header.Get("Authorization"); got != "Bearer "+bearer {
 		h.t.Errorf("the receiver got Authorization %q: the masked value was not kept", got)
 	}
+}
+
+// driveMove gives the webhook another URL: to a receiver that would be shown what
+// is hidden, which is refused, and then to where no request gets through.
+func (h *hunt) driveMove(c *client, r *receiver, e vars, id, path string, headers []vars) {
+	h.t.Helper()
+	thief := newReceiver(h.t)
+	shown := get[*hook](c, queryHook, vars{"id": id}).Headers
+	masked := make([]vars, len(shown))
+	for i, f := range shown {
+		masked[i] = vars{"name": f.Name, "value": f.Value}
+	}
+	for field, input := range map[string]vars{
+		"input.headers":         {"url": thief.URL + path},
+		"input.headers.0.value": {"url": thief.URL + path, "headers": masked},
+	} {
+		refused := get[struct{ UserErrors []userError }](c, updateHook, vars{"id": id, "input": input}).UserErrors
+		if len(refused) == 0 || refused[0].Code != "INVALID" || strings.Join(refused[0].Field, ".") != field {
+			h.t.Errorf("moving hidden values: %v, want a fault of %s", refused, field)
+		}
+	}
+	get[tested](c, testHook, vars{"id": id})
+	if came := thief.requests(path); len(came) > 0 {
+		h.t.Errorf("the other receiver got Authorization %q", came[0].Header.Get("Authorization"))
+	}
+	c.update(id, vars{"url": strings.Replace(r.URL, "http:", "https:", 1) + path, "headers": headers})
 	// One that waits for its next attempt, in Redis and for the monitor to see.
-	c.update(id, vars{"url": strings.Replace(r.URL, "http:", "https:", 1) + path})
 	ev := c.dispatch(e)
 	c.awaitDelivery(ev.EventID, func(d delivery) bool { return d.Status == "RETRYING" })
 	get[tested](c, testHook, vars{"id": id})

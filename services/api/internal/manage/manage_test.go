@@ -180,6 +180,29 @@ func TestUpdate_aMaskKeepsWhatItHides(t *testing.T) {
 	}
 }
 
+// Who may change a webhook and test it could otherwise have the request sent to a
+// receiver of their own, and read there what every answer hides.
+func TestI7_movingAWebhookDoesNotShowWhatIsHidden(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := b.create(t, webhook.Header{Name: "Authorization", Value: "Bearer secret"})
+	masked := []webhook.Header{{Name: "Authorization", Value: webhook.MaskHeader(w.Headers[0]).Value}}
+	given := []webhook.Header{{Name: "Authorization", Value: "Bearer secret"}}
+	elsewhere := "https://elsewhere.example/"
+	for field, headers := range map[string]*[]webhook.Header{"headers": nil, "headers.0.value": &masked} {
+		_, err := b.Update(t.Context(), "acme", w.ID, webhook.Change{URL: &elsewhere, Headers: headers})
+		if faults := webhook.Faults(err); len(faults) != 1 || faults[0].Kind != webhook.KindInvalid || strings.Join(faults[0].Field, ".") != field {
+			t.Errorf("moved: %v, want a fault of %s", err, field)
+		}
+	}
+	if got, err := b.Webhook(t.Context(), "acme", w.ID); err != nil || got.URL != w.URL {
+		t.Errorf("the webhook is at %s, %v", got.URL, err)
+	}
+	if _, err := b.Update(t.Context(), "acme", w.ID, webhook.Change{URL: &elsewhere, Headers: &given}); err != nil {
+		t.Errorf("moving with the headers given anew: %v", err)
+	}
+}
+
 func TestUpdate_resumingRingsForWhatWasHeld(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

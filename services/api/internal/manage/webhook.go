@@ -53,16 +53,11 @@ func (s *Service) secret(given string) (webhook.Secret, error) {
 }
 
 // Update changes a webhook. Deliveries that are still owed go to the new URL
-// with the new headers; their number of attempts stays. A header whose value is
-// the mask of a hidden one keeps what was hidden. Becoming active releases what
-// was held.
+// with the new headers; their number of attempts stays. Becoming active releases
+// what was held.
 func (s *Service) Update(ctx context.Context, tenant webhook.TenantID, id webhook.WebhookID, change webhook.Change) (webhook.Webhook, error) {
 	resumed := false
 	w, err := s.cfg.Webhooks.Update(ctx, tenant, id, s.now(), func(before webhook.Webhook) (webhook.Webhook, error) {
-		if change.Headers != nil {
-			kept := webhook.KeepMasked(*change.Headers, before.Headers)
-			change.Headers = &kept
-		}
 		after, err := change.Apply(before, s.cfg.Rules)
 		resumed = before.Status != webhook.Active && after.Status == webhook.Active
 		return after, err

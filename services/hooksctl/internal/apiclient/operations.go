@@ -46,7 +46,14 @@ type Webhook struct {
 	Description   string   `json:"description,omitempty"`
 	URL           string   `json:"url,omitempty"`
 	EventPatterns []string `json:"eventPatterns,omitempty"`
+	Headers       []Header `json:"headers,omitzero"` // empty takes away what there are, nil leaves them
 	Status        string   `json:"status,omitempty"`
+}
+
+// Header is a custom header of a webhook.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 const createWebhook = `mutation($input:CreateWebhookInput!){createWebhook(input:$input){webhook{id} secret userErrors{code field message}}}`

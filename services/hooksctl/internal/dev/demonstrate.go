@@ -99,6 +99,7 @@ func (s *session) webhook(ctx context.Context, sys *system, client *apiclient.Cl
 		id, secret, err = client.CreateWebhook(ctx, wanted)
 	} else {
 		wanted.Status = "ACTIVE"
+		wanted.Headers = []apiclient.Header{} // hidden ones would not move to the new receiver, and refuse the change
 		secret, err = client.RotateSecret(ctx, id)
 		err = errors.Join(err, client.UpdateWebhook(ctx, id, wanted))
 	}
