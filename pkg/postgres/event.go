@@ -155,7 +155,11 @@ func (s *Events) acceptOnce(ctx context.Context, batch []webhook.Submission) ([]
 	}
 	if !anyKeys(batch) {
 		receipts := make([]webhook.Receipt, len(batch))
-		owed, err := insertEvents(ctx, insert, s.window, prepare(batch, receipts, nil), receipts)
+		fresh := prepare(batch, receipts, nil)
+		owed, err := insertEvents(ctx, insert, s.window, fresh, receipts)
+		if isTaken(err) {
+			owed, err = s.acceptedBefore(ctx, fresh, receipts, err)
+		}
 		return receipts, owed, err
 	}
 	for {
@@ -251,6 +255,11 @@ func insertEvents(ctx context.Context, stmt *sqlx.Stmt, window int, fresh []subm
 	if err := stmt.SelectContext(ctx, &rows, acceptArgs(fresh, window)...); err != nil {
 		return nil, dbError("storing events", err)
 	}
+	return receive(rows, fresh, receipts)
+}
+
+// receive completes the receipts of fresh, and returns what may be rung for.
+func receive(rows []owedRow, fresh []submitted, receipts []webhook.Receipt) ([]webhook.Owed, error) {
 	var owed []webhook.Owed
 	for _, row := range rows {
 		e := fresh[row.N-1]

@@ -31,7 +31,7 @@ func unscoped() map[string][]string {
 			"closeLanes", "admittedOf", "lockLanesInOrder", "lockLiveLanes", "lockOneLane",
 		},
 		"events of several tenants are accepted together, so the tenant is a column of the parameters; every query joins by it, or by ids found so": {
-			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "admitsNew", "insertKeys", "selectKeys", "matching", "owing",
+			"acceptEvents", "storeEvents", "storeUnadmitted", "admitFirst", "admitsNew", "insertKeys", "selectKeys", "matching", "owing", "selectStored",
 		},
 		"what is told about webhooks goes to the tenant that their own rows name":                                {"acceptNotices", "notAboutItself", "noticeNews", "noticeDisabled", "heard"},
 		"only the lane of the webhook that the same statement has found for the tenant is counted, or looked at": {"retryDelivery", "retryLane"},

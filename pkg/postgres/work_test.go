@@ -38,6 +38,11 @@ func setup(t testing.TB) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
+	return setupOver(t, db)
+}
+
+func setupOver(t testing.TB, db *sqlx.DB) *bundle {
+	t.Helper()
 	keys, err := seal.ParseKeys("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
 	if err != nil {
 		t.Fatal(err)
