@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -30,7 +32,7 @@ func addGraphiQL(mux *http.ServeMux) error {
 	if err != nil {
 		return fmt.Errorf("httpapi: reading GraphiQL: %w", err)
 	}
-	mux.Handle("GET /{$}", file{name: "index.html", content: page, tag: entityTag(page)})
+	mux.Handle("GET /{$}", file{name: "index.html", tag: entityTag(page), stored: bytes.NewReader(page), size: int64(len(page))})
 	const dist = "graphiql/dist"
 	entries, err := graphiqlFiles.ReadDir(dist)
 	if err != nil {
@@ -41,8 +43,8 @@ func addGraphiQL(mux *http.ServeMux) error {
 		if err != nil {
 			return fmt.Errorf("httpapi: reading GraphiQL: %w", err)
 		}
-		name := strings.TrimSuffix(entry.Name(), ".gz")
-		mux.Handle("GET /graphiql/"+name, file{name: name, content: content, tag: entityTag(content), compressed: true})
+		f := compressedFile(strings.TrimSuffix(entry.Name(), ".gz"), content)
+		mux.Handle("GET /graphiql/"+f.name, f)
 	}
 	return nil
 }
@@ -54,10 +56,21 @@ func entityTag(content []byte) string {
 
 // file is one file from the binary.
 type file struct {
-	name       string
-	content    []byte
-	tag        string
-	compressed bool
+	name   string
+	tag    string
+	stored io.ReaderAt
+	size   int64
+	// plain is there when what is stored is compressed.
+	plain     io.ReaderAt
+	plainSize int64
+}
+
+func compressedFile(name string, content []byte) file {
+	return file{
+		name: name, tag: entityTag(content), stored: bytes.NewReader(content), size: int64(len(content)),
+		plain:     unpacked{sync.OnceValue(func() *bytes.Reader { return bytes.NewReader(decompressed(content)) })},
+		plainSize: int64(binary.LittleEndian.Uint32(content[len(content)-4:])), // RFC 1952: ISIZE, its last field
+	}
 }
 
 func (f file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -66,17 +79,17 @@ func (f file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache") // keep it, but ask whether it is still the one
 	h.Set("Content-Type", contentType(f.name))
 	h.Set("Etag", f.tag)
-	content := f.content
-	if f.compressed {
+	content := io.NewSectionReader(f.stored, 0, f.size)
+	if f.plain != nil {
 		h.Set("Vary", "Accept-Encoding")
 		if acceptsGzip(r) {
 			h.Set("Content-Encoding", "gzip")
 		} else {
-			content = decompressed(content)
+			content = io.NewSectionReader(f.plain, 0, f.plainSize)
 			h.Set("Etag", "W/"+f.tag)
 		}
 	}
-	http.ServeContent(w, r, f.name, time.Time{}, bytes.NewReader(content))
+	http.ServeContent(w, r, f.name, time.Time{}, content)
 }
 
 func contentType(name string) string {
@@ -90,8 +103,15 @@ func contentType(name string) string {
 	}
 }
 
-// decompressed is for the rare client that takes no gzip. The content comes
-// from this binary: it is valid.
+// unpacked is for the rare client that takes no gzip. It is made by the first one
+// who reads: nobody needs a token to ask, and asking for a header or for what has
+// not changed reads nothing.
+type unpacked struct{ content func() *bytes.Reader }
+
+// ReadAt unpacks when it is first called.
+func (u unpacked) ReadAt(p []byte, off int64) (int, error) { return u.content().ReadAt(p, off) }
+
+// decompressed trusts content: it comes from this binary.
 func decompressed(content []byte) []byte {
 	reader, err := gzip.NewReader(bytes.NewReader(content))
 	if err != nil {

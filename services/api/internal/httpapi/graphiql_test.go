@@ -2,7 +2,9 @@ package httpapi_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -70,5 +72,62 @@ func TestGraphiQL_isCachedByTag(t *testing.T) {
 	plain := b.do(t, http.MethodGet, path, "", "Accept-Encoding: identity")
 	if plain.Header.Get("Content-Encoding") != "" || len(plain.body) < 2*len(packed.body) || plain.Header.Get("Etag") == packed.Header.Get("Etag") {
 		t.Errorf("plain: %d bytes, header %v", len(plain.body), plain.Header)
+	}
+}
+
+// discarded is an answer that nobody keeps.
+type discarded struct{ header http.Header }
+
+func (d discarded) Header() http.Header         { return d.header }
+func (d discarded) Write(p []byte) (int, error) { return len(p), nil }
+func (d discarded) WriteHeader(int)             {}
+
+// Whoever asks needs no token: a request must not cost what unpacking costs.
+//
+//nolint:paralleltest // it counts what the process allocates
+func TestGraphiQL_unpacksOnce(t *testing.T) {
+	b := setup(t)
+	const path = "/graphiql/app.js"
+	tag := b.do(t, http.MethodHead, path, "", "Accept-Encoding: identity").Header.Get("Etag")
+	ask := func(method, match string) {
+		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+		r.Header.Set("If-None-Match", match)
+		b.Config.Handler.ServeHTTP(discarded{http.Header{}}, r)
+	}
+	allocated := func(f func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 20 {
+			f()
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	const unpacking = 5 << 20 // bytes, at least
+	for name, request := range map[string]func(){
+		"a header":             func() { ask(http.MethodHead, "") },
+		"what has not changed": func() { ask(http.MethodGet, tag) },
+	} {
+		if n := allocated(request); n > unpacking {
+			t.Errorf("asked 20 times for %s, it allocated %d bytes", name, n)
+		}
+	}
+	ask(http.MethodGet, "")
+	if n := allocated(func() { ask(http.MethodGet, "") }); n > unpacking {
+		t.Errorf("asked 20 times for the file after the first time, it allocated %d bytes", n)
+	}
+}
+
+func TestGraphiQL_partsAndSizesOfWhatIsUnpacked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const path = "/graphiql/app.css"
+	plain := b.do(t, http.MethodGet, path, "", "Accept-Encoding: identity")
+	if head := b.do(t, http.MethodHead, path, "", "Accept-Encoding: identity"); head.ContentLength != int64(len(plain.body)) {
+		t.Errorf("HEAD says %d bytes, GET sends %d", head.ContentLength, len(plain.body))
+	}
+	part := b.do(t, http.MethodGet, path, "", "Accept-Encoding: identity", "Range: bytes=1000-1999")
+	if part.StatusCode != http.StatusPartialContent || part.body != plain.body[1000:2000] {
+		t.Errorf("a part: %d, %d bytes", part.StatusCode, len(part.body))
 	}
 }
