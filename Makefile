@@ -18,10 +18,11 @@ TESTFLAGS ?=
 ARGS      ?=
 AUDIT_URL ?= http://127.0.0.1:8080/graphql
 AUDITS    := services/api/internal/httpapi/audits
+GRAPHIQL  := services/api/internal/httpapi/graphiql
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build bench chaos audit up down servers fmt fmt-check vet lint tidy tidy-check isolate \
-	go-line-check fuzz clean install-test-servers install-run-servers $(addprefix bin/,$(SERVICES)) $(WITHSERVERS)
+.PHONY: help run test check build bench chaos audit graphiql-check up down servers fmt fmt-check vet lint tidy tidy-check \
+	isolate go-line-check generated-check fuzz clean install-test-servers install-run-servers $(addprefix bin/,$(SERVICES)) $(WITHSERVERS)
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,7 @@ run: install-run-servers bin/hooksctl ## the whole system on this machine, with 
 test: install-test-servers $(WITHSERVERS) ## all tests, against PostgreSQL and Redis of their own, with the race detector
 	$(WITHSERVERS) -dir .run/test -- go test -race -shuffle=on -count=1 $(TESTFLAGS) work
 
-check: fmt-check go-line-check vet lint tidy-check isolate test ## all that CI runs
+check: fmt-check go-line-check vet lint tidy-check isolate generated-check test ## all that CI runs
 
 build: $(addprefix bin/,$(SERVICES)) ## static binaries in bin/
 
@@ -54,6 +55,15 @@ audit: ## the GraphQL over HTTP audits against the api at AUDIT_URL; needs Node.
 	@cd $(AUDITS) && { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund --loglevel=error; } \
 		|| { echo "make audit needs the npm packages graphql-http and graphql: npm ci failed in $(AUDITS)"; exit 1; }
 	@node $(AUDITS)/audit.mjs "$(AUDIT_URL)" "$$HOOKSCTL_TOKEN"
+
+# Not part of check, which compares the same files with their manifest, without Node.js.
+graphiql-check: ## build GraphiQL anew and compare with the files that are here; needs Node.js
+	@for program in node npm; do command -v $$program >/dev/null || { \
+		echo "make graphiql-check needs Node.js 20 or newer with npm: $$program was not found"; exit 1; }; done
+	@cd $(GRAPHIQL) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs $(CURDIR)/.run/graphiql
+	@diff -u $(GRAPHIQL)/manifest.json .run/graphiql/manifest.json || { \
+		echo "GraphiQL's files (-) are not what is built from their sources (+): npm run build in $(GRAPHIQL)"; exit 1; }
+	@$(MAKE) --no-print-directory generated-check
 
 up: ## the whole system by docker compose (ARGS="--scale worker=3": three workers)
 	VERSION=$(VERSION) $(COMPOSE) up --build --detach $(ARGS)
@@ -88,6 +98,9 @@ tidy-check:
 
 isolate: ## each module without the workspace, as Docker builds it: finds missing requirements
 	@set -e; for m in $(MODULES); do echo "isolate $$m"; (cd $$m && GOWORK=off go vet ./...); done
+
+generated-check:
+	@go test -count=1 -run '^TestGenerated_' ./services/api/internal/httpapi
 
 go-line-check:
 	@want=$$(sed -n 's/^go //p' go.work); for m in $(MODULES); do \

@@ -1,12 +1,22 @@
 package httpapi_test
 
 import (
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestGraphiQL_servesEverythingThePageNames(t *testing.T) {
@@ -130,4 +140,63 @@ func TestGraphiQL_partsAndSizesOfWhatIsUnpacked(t *testing.T) {
 	if part.StatusCode != http.StatusPartialContent || part.body != plain.body[1000:2000] {
 		t.Errorf("a part: %d, %d bytes", part.StatusCode, len(part.body))
 	}
+}
+
+// The page's script is built by Node, which CI has not: what is served must at
+// least be what build.mjs made, of the sources that are here. make graphiql-check
+// builds it anew.
+func TestGenerated_graphiQLIsWhatWasBuiltFromItsSources(t *testing.T) {
+	t.Parallel()
+	folder := os.DirFS("graphiql")
+	text, err := fs.ReadFile(folder, "manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct{ Inputs, Outputs map[string]string }
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	const mend = "(in services/api/internal/httpapi/graphiql: npm ci --ignore-scripts && npm run build)"
+	if diff := cmp.Diff(manifest.Inputs, sums(t, folder, "build.mjs", "package*.json", "src/*")); diff != "" {
+		t.Errorf("sources of GraphiQL changed since it was built %s\n(-built +here)\n%s", mend, diff)
+	}
+	if diff := cmp.Diff(manifest.Outputs, sums(t, folder, "dist/*", "LICENSES.txt")); diff != "" {
+		t.Errorf("files of GraphiQL are not those that were built %s\n(-built +here)\n%s", mend, diff)
+	}
+}
+
+// sums maps the files that match to the SHA-256 of their contents, uncompressed.
+func sums(t *testing.T, folder fs.FS, patterns ...string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, pattern := range patterns {
+		names, err := fs.Glob(folder, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			out[name] = sum(t, folder, name)
+		}
+	}
+	return out
+}
+
+func sum(t *testing.T, folder fs.FS, name string) string {
+	t.Helper()
+	file, err := folder.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	var content io.Reader = file
+	if path.Ext(name) == ".gz" {
+		if content, err = gzip.NewReader(file); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, content); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -1,8 +1,14 @@
-// Builds dist/ from src/ and the pinned packages: npm ci && npm run build.
-// The result is committed, so that building the service needs no Node.
+// Builds dist/ from src/ and the pinned packages: npm ci --ignore-scripts && npm run build.
+// The result is committed, so that building the service needs no Node. With a
+// folder as its argument it builds into that: make graphiql-check compares.
 import { build } from 'esbuild';
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+
+const out = process.argv[2] ?? '.';
+const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
 const common = {
   bundle: true,
@@ -32,11 +38,21 @@ const workers = await build({
   format: 'iife',
 });
 
-rmSync('dist', { recursive: true, force: true });
-mkdirSync('dist');
-for (const file of [...page.outputFiles, ...workers.outputFiles]) {
-  const name = file.path.split('/').pop();
-  writeFileSync(`dist/${name}.gz`, gzipSync(file.contents, { level: 9 }));
+// What was built from what. Of a compressed file it is the content that counts:
+// another version of Node may compress otherwise.
+const manifest = { inputs: {}, outputs: {} };
+const sources = readdirSync('src').map((name) => `src/${name}`);
+for (const name of ['build.mjs', 'package.json', 'package-lock.json', ...sources].sort()) {
+  manifest.inputs[name] = sha256(readFileSync(name));
+}
+
+const dist = join(out, 'dist');
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist, { recursive: true });
+const files = [...page.outputFiles, ...workers.outputFiles].map(({ path, contents }) => ({ name: path.split('/').pop(), contents }));
+for (const { name, contents } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  writeFileSync(join(dist, `${name}.gz`), gzipSync(contents, { level: 9 }));
+  manifest.outputs[`dist/${name}.gz`] = sha256(contents);
 }
 
 const packages = new Set();
@@ -53,4 +69,7 @@ const notices = [...packages].sort().map((folder) => {
     .map((f) => readFileSync(folder + f, 'utf8').replaceAll('\r\n', '\n').trim());
   return `${[`${name} ${version} (${license})`, ...texts].join('\n\n')}\n`;
 });
-writeFileSync('LICENSES.txt', notices.join(`\n${'-'.repeat(80)}\n\n`));
+const licenses = notices.join(`\n${'-'.repeat(80)}\n\n`);
+writeFileSync(join(out, 'LICENSES.txt'), licenses);
+manifest.outputs['LICENSES.txt'] = sha256(licenses);
+writeFileSync(join(out, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
