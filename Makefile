@@ -46,7 +46,7 @@ bench: install-test-servers ## the benchmarks, as one table
 chaos: install-test-servers ## the fault suite, as one table
 	@go run ./services/hooksctl/chaos $(ARGS)
 
-# Not part of check: it needs Node.js and its packages. audits_test.go has the same audits in Go.
+# Not part of check: it needs Node.js and its packages. audits.go has the same audits in Go.
 audit: ## the GraphQL over HTTP audits against the api at AUDIT_URL; needs Node.js, and a token in HOOKSCTL_TOKEN
 	@for program in node npm; do command -v $$program >/dev/null || { \
 		echo "make audit needs Node.js 18 or newer with npm: $$program was not found (the same audits run without it in make test)"; exit 1; }; done

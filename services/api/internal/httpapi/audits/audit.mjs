@@ -2,7 +2,7 @@
 //
 //   npm ci && node audit.mjs http://localhost:8080/graphql "$(hooksctl token)"
 //
-// Ends with 1 unless all of them pass. audits_test.go has the same audits for
+// Ends with 1 unless all of them pass. audits.go has the same audits for
 // machines without Node.
 import { serverAudits } from 'graphql-http';
 
