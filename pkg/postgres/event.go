@@ -94,6 +94,38 @@ SELECT n, count(*) AS deliveries,
 	array_agg(id) FILTER (WHERE admitted) AS admitted, array_agg(webhook_id) FILTER (WHERE admitted) AS webhooks
 FROM owed GROUP BY n ORDER BY n`
 
+// countSubscribers counts the webhooks that want events of a type ($2), each given
+// with the patterns that match it ($3).
+const countSubscribers = `
+SELECT c.type, count(DISTINCT s.webhook_id) AS webhooks
+FROM unnest($2::text[], $3::text[]) AS c (type, pattern)
+JOIN subscriptions s ON s.tenant_id = $1 AND s.pattern = c.pattern
+GROUP BY c.type`
+
+// Fanouts returns how many of a tenant's webhooks want events of each type now.
+func (s *Events) Fanouts(ctx context.Context, tenant webhook.TenantID, types []webhook.EventType) (map[webhook.EventType]int, error) {
+	byName := make(map[string]webhook.EventType, len(types))
+	var names, patterns []string
+	for _, t := range types {
+		byName[t.String()] = t
+		for _, p := range t.Candidates() {
+			names, patterns = append(names, t.String()), append(patterns, p.String())
+		}
+	}
+	var rows []struct {
+		Type     string `db:"type"`
+		Webhooks int    `db:"webhooks"`
+	}
+	if err := s.stmts.selectAll(ctx, &rows, countSubscribers, tenant, pq.Array(names), pq.Array(patterns)); err != nil {
+		return nil, dbError("counting subscribers", err)
+	}
+	fanouts := make(map[webhook.EventType]int, len(types))
+	for _, row := range rows {
+		fanouts[byName[row.Type]] = row.Webhooks
+	}
+	return fanouts, nil
+}
+
 // Accept stores each submission whole or refuses it whole, and commits once.
 // The receipts are in the order of the submissions; owed is what may be rung
 // for, the admitted deliveries only.

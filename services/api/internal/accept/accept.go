@@ -15,7 +15,8 @@
 //
 // What a commit costs is what it owes: 1,000 events for 100 webhooks take seconds.
 // A submission beyond the bound of a group is stored one at a time, beside all
-// others.
+// others. What a type's events owe is known from the last one, or from PostgreSQL
+// where it matters.
 package accept
 
 import (
@@ -33,6 +34,8 @@ import (
 
 // Store commits submissions.
 type Store interface {
+	// Fanouts says how many of a tenant's webhooks want each of the types.
+	Fanouts(ctx context.Context, tenant webhook.TenantID, types []webhook.EventType) (map[webhook.EventType]int, error)
 	Accept(ctx context.Context, batch []webhook.Submission) ([]webhook.Receipt, []webhook.Owed, error)
 	// AcceptLarge may take seconds, but nobody else waits for it meanwhile.
 	AcceptLarge(ctx context.Context, submission webhook.Submission) (webhook.Receipt, []webhook.Owed, error)
@@ -65,12 +68,16 @@ const (
 	commitTimeout = 15 * time.Second
 	// largeTimeout is below the time that a mutation may take.
 	largeTimeout = 40 * time.Second
-	// maxWaiting and maxLarge bound what waits for a commit; beyond them callers
-	// are told to come back. A large one takes seconds: more than this many would
-	// not be stored before their callers have given up.
-	maxWaiting = 1024
-	maxBulky   = 256
-	maxLarge   = 16
+	// What waits for a commit is bounded; beyond that callers are told to come
+	// back. Large ones wait by weight: more than this would not be stored before
+	// their callers have given up. A tenant's part of it is eight calls of 1,000
+	// events for 100 webhooks, so that eight parallel clients are never refused.
+	maxWaiting     = 1024
+	maxBulky       = 256
+	bulkyPart      = maxBulky / 4
+	largest        = 1000 * webhook.MaxWebhooksPerTenant
+	maxLargeWeight = 16 * largest
+	largePart      = 8 * largest
 )
 
 // errTooBusy answers a submission when too many wait.
@@ -90,7 +97,9 @@ type Accepter struct {
 // New registers metrics.
 func New(cfg Config) *Accepter {
 	a := &Accepter{
-		cfg: cfg, waiting: make(chan *request, maxWaiting), bulky: newTurns(maxBulky, maxBulky/4), large: newTurns(maxLarge, maxLarge/4), fanouts: newFanouts(),
+		cfg: cfg, waiting: make(chan *request, maxWaiting), fanouts: newFanouts(),
+		bulky: newTurns(maxBulky, bulkyPart, func(*request) int { return 1 }),
+		large: newTurns(maxLargeWeight, largePart, func(r *request) int { return r.weight }),
 		group: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hooks_accept_group_size", Help: "Submissions committed together.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
@@ -124,7 +133,11 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 	if err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, submission: submission, weight: a.fanouts.weigh(submission), done: make(chan webhook.Receipt, 1)}
+	weight, err := a.weigh(ctx, submission)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{ctx: ctx, submission: submission, weight: weight, done: make(chan webhook.Receipt, 1)}
 	if !a.enqueue(r) {
 		return nil, webhook.Unavailable(errTooBusy)
 	}
@@ -134,6 +147,25 @@ func (a *Accepter) Accept(ctx context.Context, events []webhook.NewEvent) ([]web
 	case <-ctx.Done():
 		return nil, webhook.Unavailable(context.Cause(ctx))
 	}
+}
+
+// weigh is how many deliveries a submission is expected to owe. What is not known
+// makes it heavy; if that would make it large, PostgreSQL is asked.
+func (a *Accepter) weigh(ctx context.Context, s webhook.Submission) (int, error) {
+	weight, unknown := a.fanouts.weigh(s)
+	if weight <= maxGroupWeight || len(unknown) == 0 {
+		return weight, nil
+	}
+	tenant := s.Events[0].Event.Tenant
+	counted, err := a.cfg.Store.Fanouts(ctx, tenant, unknown)
+	if err != nil {
+		return 0, err
+	}
+	for _, typ := range unknown {
+		a.fanouts.remember(subject{tenant, typ.String()}, counted[typ])
+	}
+	weight, _ = a.fanouts.weigh(s)
+	return weight, nil
 }
 
 // enqueue reports false when too much is waiting.

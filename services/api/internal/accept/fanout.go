@@ -6,8 +6,7 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-// maxFanouts bounds what is remembered; what was forgotten is taken for the most
-// that there can be.
+// maxFanouts bounds what is remembered.
 const maxFanouts = 50_000
 
 // fanouts remembers how many webhooks wanted the last event of each type. That
@@ -28,35 +27,43 @@ func newFanouts() *fanouts { return &fanouts{last: map[subject]int{}} }
 func subjectOf(e webhook.Event) subject { return subject{e.Tenant, e.Type.String()} }
 
 // weigh is how many deliveries a submission is expected to owe; an event that
-// nobody wants has to be stored, too.
-func (f *fanouts) weigh(s webhook.Submission) (weight int) {
+// nobody wants has to be stored, too. One of an unknown type may be wanted by as
+// many webhooks as there can be.
+func (f *fanouts) weigh(s webhook.Submission) (weight int, unknown []webhook.EventType) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	seen := map[webhook.EventType]bool{}
 	for _, e := range s.Events {
 		last, known := f.last[subjectOf(e.Event)]
 		if !known {
 			last = webhook.MaxWebhooksPerTenant
+			if !seen[e.Event.Type] {
+				seen[e.Event.Type] = true
+				unknown = append(unknown, e.Event.Type)
+			}
 		}
 		weight += max(last, 1)
 	}
-	return weight
+	return weight, unknown
 }
 
 // learn takes note of what a submission owed.
 func (f *fanouts) learn(s webhook.Submission, receipt webhook.Receipt) {
+	for i, e := range receipt.Events {
+		if !e.Duplicate { // which tells of former times
+			f.remember(subjectOf(s.Events[i].Event), e.Deliveries)
+		}
+	}
+}
+
+func (f *fanouts) remember(key subject, fanout int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, e := range receipt.Events {
-		if e.Duplicate {
-			continue // it tells of former times
+	if _, known := f.last[key]; !known && len(f.last) >= maxFanouts {
+		for any := range f.last {
+			delete(f.last, any)
+			break
 		}
-		key := subjectOf(s.Events[i].Event)
-		if _, known := f.last[key]; !known && len(f.last) >= maxFanouts {
-			for any := range f.last {
-				delete(f.last, any)
-				break
-			}
-		}
-		f.last[key] = e.Deliveries
 	}
+	f.last[key] = fanout
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/accept"
 )
 
-// What no event is known of may be wanted by 100 webhooks: 60 events are large
-// then, 30 are not.
+// To those who say that 100 webhooks want every event, 60 events are large, and 30
+// are not.
 const (
 	largeCount = 60
 	smallCount = 30
@@ -23,6 +23,18 @@ type watched struct {
 	entered chan webhook.TenantID
 	running atomic.Int32
 	most    atomic.Int32
+}
+
+func (*watched) Fanouts(_ context.Context, _ webhook.TenantID, types []webhook.EventType) (map[webhook.EventType]int, error) {
+	return wantedByAll(types), nil
+}
+
+func wantedByAll(types []webhook.EventType) map[webhook.EventType]int {
+	fanouts := map[webhook.EventType]int{}
+	for _, typ := range types {
+		fanouts[typ] = webhook.MaxWebhooksPerTenant
+	}
+	return fanouts
 }
 
 func (w *watched) AcceptLarge(ctx context.Context, s webhook.Submission) (webhook.Receipt, []webhook.Owed, error) {
@@ -108,6 +120,10 @@ func TestAccepter_largeFails(t *testing.T) {
 }
 
 type failing struct{ accept.Store }
+
+func (failing) Fanouts(_ context.Context, _ webhook.TenantID, types []webhook.EventType) (map[webhook.EventType]int, error) {
+	return wantedByAll(types), nil
+}
 
 func (failing) AcceptLarge(context.Context, webhook.Submission) (webhook.Receipt, []webhook.Owed, error) {
 	return webhook.Receipt{}, nil, webhook.Unavailable(errors.New("away"))

@@ -9,23 +9,35 @@ import (
 
 // turns is a queue of submissions that take long. Tenants take turns, and no
 // tenant has two of them stored at once, nor more than a part of the queue: one
-// that submits very much waits for itself.
+// that submits very much waits for itself. When others have filled the queue there
+// is still room for one submission of each tenant that has none in it: its turn
+// comes after one of each of theirs.
 type turns struct {
 	limit, perTenant int
+	cost             func(*request) int // of the room that there is
 
 	mu      sync.Mutex
 	size    int
-	waiting map[webhook.TenantID][]*request
+	waiting map[webhook.TenantID]*line
 	// order has the tenants of waiting whose turn may come: not those in running.
 	order   []webhook.TenantID
 	running map[webhook.TenantID]bool
 	wake    chan struct{} // holds a token while order is not empty
 }
 
-func newTurns(limit, perTenant int) *turns {
+// line is what a tenant has waiting.
+type line struct {
+	requests []*request
+	size     int
+}
+
+// maxLines is how many tenants may get into a queue that is full.
+const maxLines = 16
+
+func newTurns(limit, perTenant int, cost func(*request) int) *turns {
 	return &turns{
-		limit: limit, perTenant: perTenant,
-		waiting: map[webhook.TenantID][]*request{}, running: map[webhook.TenantID]bool{}, wake: make(chan struct{}, 1),
+		limit: limit, perTenant: perTenant, cost: cost,
+		waiting: map[webhook.TenantID]*line{}, running: map[webhook.TenantID]bool{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -33,16 +45,23 @@ func newTurns(limit, perTenant int) *turns {
 func (q *turns) put(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	tenant := r.tenant()
-	mine := q.waiting[tenant]
-	if q.size >= q.limit || len(mine) >= q.perTenant {
+	tenant, cost := r.tenant(), q.cost(r)
+	mine, full := q.waiting[tenant], q.size+cost > q.limit
+	switch {
+	case mine == nil && full && len(q.waiting) >= maxLines:
+		return false
+	case mine == nil:
+		mine = &line{}
+		q.waiting[tenant] = mine
+		if !q.running[tenant] {
+			q.lineUp(tenant)
+		}
+	case full || mine.size+cost > q.perTenant:
 		return false
 	}
-	q.size++
-	q.waiting[tenant] = append(mine, r)
-	if len(mine) == 0 && !q.running[tenant] {
-		q.line(tenant)
-	}
+	mine.requests = append(mine.requests, r)
+	mine.size += cost
+	q.size += cost
 	return true
 }
 
@@ -70,12 +89,14 @@ func (q *turns) take() *request {
 	tenant := q.order[0]
 	q.order = q.order[1:]
 	mine := q.waiting[tenant]
-	r := mine[0]
-	mine[0] = nil
-	if q.waiting[tenant] = mine[1:]; len(mine) == 1 {
+	r := mine.requests[0]
+	mine.requests[0] = nil
+	mine.requests = mine.requests[1:]
+	if len(mine.requests) == 0 {
 		delete(q.waiting, tenant)
 	}
-	q.size--
+	mine.size -= q.cost(r)
+	q.size -= q.cost(r)
 	q.running[tenant] = true
 	q.signal()
 	return r
@@ -87,12 +108,12 @@ func (q *turns) done(r *request) {
 	defer q.mu.Unlock()
 	tenant := r.tenant()
 	delete(q.running, tenant)
-	if len(q.waiting[tenant]) > 0 {
-		q.line(tenant)
+	if q.waiting[tenant] != nil {
+		q.lineUp(tenant)
 	}
 }
 
-func (q *turns) line(tenant webhook.TenantID) {
+func (q *turns) lineUp(tenant webhook.TenantID) {
 	q.order = append(q.order, tenant)
 	q.signal()
 }
@@ -108,8 +129,12 @@ func (q *turns) signal() {
 	}
 }
 
-func (q *turns) len() int {
+// len is how many submissions wait.
+func (q *turns) len() (n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.size
+	for _, mine := range q.waiting {
+		n += len(mine.requests)
+	}
+	return n
 }
