@@ -34,6 +34,9 @@ type fault struct {
 	strike func(context.Context, *scene) error
 	// refusals are allowed; every other mutation must succeed.
 	refusals []string
+	// strands says that requests are cut off in flight: without any, the row shows
+	// nothing.
+	strands bool
 	// bypassed says that the system must be as before while the fault still lasts:
 	// the time for that begins with the fault, not with its end.
 	bypassed bool

@@ -37,7 +37,7 @@ func networkFaults() []fault {
 		} {
 			rows = append(rows, fault{
 				name: "net-" + end.name + "-" + kind.name, title: "network workers-" + end.title + ": " + kind.title,
-				prepare: end.insert,
+				prepare: end.insert, strands: kind.cuts && end.ambiguous,
 				strike: func(ctx context.Context, s *scene) error {
 					return breakWire(ctx, s, kind.begin, kind.cuts && end.ambiguous)
 				},
@@ -52,8 +52,7 @@ func breakWire(ctx context.Context, s *scene, begin func(*proxy.Proxy) error, am
 		if !ambiguous {
 			return begin(s.wire)
 		}
-		err := s.excuseInFlight(ctx, s.workers...)
-		err = errors.Join(err, begin(s.wire))
+		err := s.strand(ctx, true, func() error { return begin(s.wire) }, s.workers...)
 		for _, w := range s.workers {
 			err = errors.Join(err, w.Thaw())
 		}

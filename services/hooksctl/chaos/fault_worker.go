@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,12 +23,12 @@ const (
 
 func workerFaults() []fault {
 	return []fault{
-		{name: "worker-kill", title: "one worker: kill -9", strike: killWorker},
-		{name: "workers-kill", title: "all workers: kill -9, restart", strike: killWorkers},
+		{name: "worker-kill", title: "one worker: kill -9", strike: killWorker, strands: true},
+		{name: "workers-kill", title: "all workers: kill -9, restart", strike: killWorkers, strands: true},
 		{name: "workers-roll", title: "all workers: SIGTERM and restart, one by one", strike: rollWorkers},
 		{
 			name: "worker-freeze", title: "one worker: SIGSTOP for 25 s, past its leases, SIGCONT",
-			strike: freezeWorker, bypassed: true,
+			strike: freezeWorker, strands: true, bypassed: true,
 		},
 		{
 			name: "relay-freeze", title: "the worker that is the relay: SIGSTOP for 25 s, SIGCONT",
@@ -106,7 +104,7 @@ func freezeRelay(ctx context.Context, s *scene) error {
 // one, so what it has in flight is sent again.
 func (s *scene) sleep(ctx context.Context, victim *stage.Service) error {
 	return during(ctx, asleep,
-		func() error { return s.excuseInFlight(ctx, victim) },
+		func() error { return s.strand(ctx, false, nothing, victim) },
 		func(context.Context) error { return victim.Thaw() })
 }
 
@@ -136,70 +134,4 @@ func skewClocks(ctx context.Context, s *scene) error {
 		s.workers[i] = skewed
 	}
 	return nil
-}
-
-// killWorking is kill -9 for workers, at a moment at which it is known what they
-// have in flight: they are stopped in their tracks first, and counted.
-func (s *scene) killWorking(ctx context.Context, victims ...*stage.Service) error {
-	if err := s.excuseInFlight(ctx, victims...); err != nil {
-		return err
-	}
-	for _, w := range victims {
-		if err := w.Kill(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settling is how long a statement may take whose sender is frozen.
-const settling = 50 * time.Millisecond
-
-// excuseInFlight freezes workers, and lets as many requests be repeated as they
-// have in flight: the deliveries that they hold leases on.
-func (s *scene) excuseInFlight(ctx context.Context, workers ...*stage.Service) error {
-	for _, w := range workers {
-		if err := w.Freeze(); err != nil {
-			return err
-		}
-	}
-	if err := wait(ctx, settling); err != nil {
-		return err
-	}
-	for _, w := range workers {
-		n, err := s.leases(ctx, w)
-		if err != nil {
-			return err
-		}
-		s.excused += n
-	}
-	return nil
-}
-
-// busiest is the worker that has most in flight, but for one.
-func (s *scene) busiest(ctx context.Context, but *stage.Service) (*stage.Service, error) {
-	most := -1
-	var victim *stage.Service
-	for _, w := range s.workers {
-		if w == but {
-			continue
-		}
-		n, err := s.leases(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		if n > most {
-			victim, most = w, n
-		}
-	}
-	return victim, nil
-}
-
-// leases counts what a worker holds; a holder's name is host-pid-random/number.
-func (s *scene) leases(ctx context.Context, w *stage.Service) (n int, err error) {
-	const held = `SELECT count(*) FROM pending_deliveries WHERE lease_holder LIKE '%-' || $1 || '-______/%'`
-	if err := s.system.DB.GetContext(ctx, &n, held, strconv.Itoa(w.PID())); err != nil {
-		return 0, fmt.Errorf("counting leases: %w", err)
-	}
-	return n, nil
 }

@@ -17,10 +17,16 @@ type storedEvent struct {
 	tag    string // its mutation's
 }
 
+// storedDelivery is a delivery that PostgreSQL holds.
+type storedDelivery struct {
+	attempts  int       // recorded ones
+	succeeded time.Time // zero: it has not
+}
+
 // ledger is what PostgreSQL holds when all is over.
 type ledger struct {
-	events    []storedEvent
-	succeeded map[webhook.DeliveryID]time.Time // when that was recorded
+	events     []storedEvent
+	deliveries map[webhook.DeliveryID]storedDelivery
 }
 
 // fill adds to the books what is known when all is over.
@@ -29,7 +35,7 @@ func (s *scene) fill(ctx context.Context, b *books) error {
 	if b.stored.events, err = s.events(ctx); err != nil {
 		return err
 	}
-	if b.stored.succeeded, err = s.successes(ctx); err != nil {
+	if b.stored.deliveries, err = s.deliveries(ctx); err != nil {
 		return err
 	}
 	if b.arrived, err = s.receiver.Arrivals(ctx); err != nil {
@@ -70,23 +76,31 @@ func (s *scene) events(ctx context.Context) ([]storedEvent, error) {
 	return events, nil
 }
 
-func (s *scene) successes(ctx context.Context) (map[webhook.DeliveryID]time.Time, error) {
+func (s *scene) deliveries(ctx context.Context) (map[webhook.DeliveryID]storedDelivery, error) {
 	var rows []struct {
-		ID string    `db:"id"`
-		At time.Time `db:"completed_at"`
+		ID       string    `db:"id"`
+		Attempts int       `db:"attempt_count"`
+		Success  bool      `db:"success"`
+		At       time.Time `db:"at"`
 	}
-	if err := s.system.DB.SelectContext(ctx, &rows, `SELECT id, completed_at FROM deliveries WHERE status = 'success'`); err != nil {
+	err := s.system.DB.SelectContext(ctx, &rows,
+		`SELECT id, attempt_count, status = 'success' AS success, coalesce(completed_at, now()) AS at FROM deliveries`)
+	if err != nil {
 		return nil, fmt.Errorf("listing deliveries: %w", err)
 	}
-	succeeded := make(map[webhook.DeliveryID]time.Time, len(rows))
+	stored := make(map[webhook.DeliveryID]storedDelivery, len(rows))
 	for _, row := range rows {
 		id, err := webhook.DeliveryIDFromUUID(row.ID)
 		if err != nil {
 			return nil, err
 		}
-		succeeded[id] = row.At
+		d := storedDelivery{attempts: row.Attempts}
+		if row.Success {
+			d.succeeded = row.At
+		}
+		stored[id] = d
 	}
-	return succeeded, nil
+	return stored, nil
 }
 
 // audit looks for rows that contradict each other when nothing is owed.

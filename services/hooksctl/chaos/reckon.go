@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,9 +35,15 @@ type result struct {
 	// Delivered counts those that arrived and are recorded as success, Lost the others.
 	Delivered int `json:"delivered"`
 	Lost      int `json:"lost"`
-	// Duplicated counts requests that came again, Excused how many the fault allows.
+	// Duplicated counts requests that came again, Unexcused those among them that
+	// the fault does not explain, Excused those that it could have explained.
 	Duplicated int `json:"duplicated"`
+	Unexcused  int `json:"unexcused"`
 	Excused    int `json:"excused"`
+	// Unknown counts requests of which PostgreSQL knows nothing, Strays deliveries
+	// that it knows and that no event owes.
+	Unknown int `json:"unknown"`
+	Strays  int `json:"strays"`
 	// Recovery is the seconds from the fault until the last late delivery was
 	// recorded, or the last mutation late or refused; 0 when there was none.
 	Recovery float64 `json:"recovery"`
@@ -51,7 +58,7 @@ type books struct {
 	fault     fault
 	struck    time.Time
 	lasted    time.Duration
-	excused   int
+	excused   excuses
 	mutations []*mutation
 	before    []storedEvent // before refused clients asked again
 	stored    ledger
@@ -64,7 +71,7 @@ type books struct {
 // balance compares what was answered, what is stored and what arrived.
 func (b books) balance() result {
 	r := result{
-		Fault: b.fault.name, Title: b.fault.title, Refused: map[string]int{}, Excused: b.excused,
+		Fault: b.fault.name, Title: b.fault.title, Refused: map[string]int{}, Excused: len(b.excused),
 		Lasted: b.lasted.Seconds(), Broken: b.odd,
 	}
 	trouble := b.weighMutations(&r)
@@ -75,8 +82,11 @@ func (b books) balance() result {
 	if r.Lost > 0 {
 		r.breaks("%d deliveries lost", r.Lost)
 	}
-	if r.Duplicated > r.Excused {
-		r.breaks("%d requests came again, the fault excuses %d", r.Duplicated, r.Excused)
+	if r.Strays > 0 {
+		r.breaks("%d deliveries are stored that no event owes", r.Strays)
+	}
+	if b.fault.strands && r.Excused == 0 {
+		r.breaks("nothing was in flight when the fault struck")
 	}
 	if limit := b.fault.limit(b.lasted); r.Recovery > limit.Seconds() {
 		r.breaks("recovered after %.1f s, not within %.1f s", r.Recovery, limit.Seconds())
@@ -168,14 +178,15 @@ func (b books) owing() map[webhook.EventID]owing {
 // weighDeliveries counts what was owed, what came and what is recorded. It returns
 // when the last late one was recorded.
 func (b books) weighDeliveries(r *result) (trouble time.Time) {
-	var came map[string]bool
-	came, r.Duplicated = requests(b.arrived)
+	came := b.weighRequests(r)
+	owed := make(map[webhook.DeliveryID]bool, len(b.stored.deliveries))
 	for id, event := range b.owing() {
 		for i, hook := range b.hooks[event.tenant] {
 			r.Owed++
 			delivery := webhook.DeliveryIDFor(id, hook)
-			at, recorded := b.stored.succeeded[delivery]
-			if !came[delivery.String()] || !recorded {
+			owed[delivery] = true
+			at := b.stored.deliveries[delivery].succeeded
+			if !came[delivery.String()] || at.IsZero() {
 				r.Lost++
 				continue
 			}
@@ -188,6 +199,11 @@ func (b books) weighDeliveries(r *result) (trouble time.Time) {
 			}
 		}
 	}
+	for delivery := range b.stored.deliveries {
+		if !owed[delivery] {
+			r.Strays++
+		}
+	}
 	return trouble
 }
 
@@ -198,21 +214,40 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// requests returns which deliveries came and were answered with success, and how
-// many requests repeated an attempt, or came after a success.
-func requests(arrived []stage.Arrival) (answered map[string]bool, again int) {
-	type attempt struct {
-		delivery string
-		number   int
+// weighRequests returns which deliveries came and were answered with success. Every
+// request must belong to a recorded attempt; one that repeats an attempt, or comes
+// after a success, needs an excuse of its own.
+func (b books) weighRequests(r *result) (answered map[string]bool) {
+	answered, seen := map[string]bool{}, map[try]bool{}
+	known := make(map[string]int, len(b.stored.deliveries))
+	for id, d := range b.stored.deliveries {
+		known[id.String()] = d.attempts
 	}
-	answered, seen := map[string]bool{}, map[attempt]bool{}
-	for _, a := range arrived {
-		this := attempt{a.Delivery, a.Attempt}
+	left := slices.Clone(b.excused)
+	var repeated, unknown try // the last of those that should not be
+	for _, a := range slices.SortedStableFunc(slices.Values(b.arrived), byTime) {
+		this := try{a.Delivery, a.Attempt}
 		if seen[this] || answered[a.Delivery] {
-			again++
+			r.Duplicated++
+			if !left.take(this) {
+				r.Unexcused++
+				repeated = this
+			}
+		}
+		if attempts, stored := known[a.Delivery]; !stored || b.drained && a.Attempt > attempts {
+			r.Unknown++
+			unknown = this
 		}
 		seen[this] = true
 		answered[a.Delivery] = answered[a.Delivery] || a.Answered
 	}
-	return answered, again
+	if r.Unexcused > 0 {
+		r.breaks("%d requests came again that no fault had cut off, as attempt %d of %s", r.Unexcused, repeated.attempt, repeated.delivery)
+	}
+	if r.Unknown > 0 {
+		r.breaks("%d requests came that are not recorded, as attempt %d of %s", r.Unknown, unknown.attempt, unknown.delivery)
+	}
+	return answered
 }
+
+func byTime(a, b stage.Arrival) int { return cmp.Compare(a.Nanos, b.Nanos) }

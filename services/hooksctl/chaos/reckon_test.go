@@ -33,13 +33,18 @@ func openBooks(refused bool) (books, webhook.EventID, webhook.DeliveryID) {
 		mutations: []*mutation{{tag: "m0", tenant: tenant, size: 1, sent: accepted, ended: accepted, events: []webhook.EventID{event}}},
 		before:    stored,
 		stored: ledger{
-			events:    stored,
-			succeeded: map[webhook.DeliveryID]time.Time{delivery: accepted.Add(time.Millisecond)},
+			events:     stored,
+			deliveries: map[webhook.DeliveryID]storedDelivery{delivery: {attempts: 1, succeeded: accepted.Add(time.Millisecond)}},
 		},
 		arrived: []stage.Arrival{{Delivery: delivery.String(), Attempt: 1, Answered: true}},
 		drained: true,
 		hooks:   map[webhook.TenantID][]webhook.WebhookID{tenant: {hook}},
 	}, event, delivery
+}
+
+// recorded has a delivery succeed some time after its event was accepted.
+func (b *books) recorded(d webhook.DeliveryID, attempts int, took time.Duration) {
+	b.stored.deliveries[d] = storedDelivery{attempts: attempts, succeeded: b.mutations[0].sent.Add(took)}
 }
 
 func TestBooks_balance(t *testing.T) {
@@ -54,7 +59,7 @@ func TestBooks_balance(t *testing.T) {
 		"accepted, but not stored": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				b.before, b.stored.events, b.arrived = nil, nil, nil
-				delete(b.stored.succeeded, d)
+				delete(b.stored.deliveries, d)
 			},
 			func(r *result) {
 				lost(r)
@@ -64,52 +69,47 @@ func TestBooks_balance(t *testing.T) {
 		"stored as success, but it never came": {func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived = nil }, lost},
 		"it came, but was not answered":        {func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived[0].Answered = false }, lost},
 		"it came, but is not recorded": {
-			func(b *books, _ webhook.EventID, d webhook.DeliveryID) { delete(b.stored.succeeded, d) }, lost,
-		},
-		"it came twice": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.arrived = append(b.arrived, b.arrived[0]) },
-			func(r *result) { r.Duplicated, r.Broken = 1, []string{"1 requests came again, the fault excuses 0"} },
-		},
-		"it came twice, and that is excused": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
-				b.excused, b.arrived = 1, append(b.arrived, b.arrived[0])
-			},
-			func(r *result) { r.Duplicated, r.Excused = 1, 1 },
-		},
-		"a further attempt after a success": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
-				again := b.arrived[0]
-				again.Attempt = 2
-				b.arrived = append(b.arrived, again)
-			},
-			func(r *result) { r.Duplicated, r.Broken = 1, []string{"1 requests came again, the fault excuses 0"} },
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
+				b.stored.deliveries[d] = storedDelivery{attempts: 1}
+			}, lost,
 		},
 		"a further attempt after a refusal": {
-			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
+			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				again := b.arrived[0]
 				b.arrived[0].Answered, again.Attempt = false, 2
 				b.arrived = append(b.arrived, again)
+				b.recorded(d, 2, time.Millisecond)
 			},
 			func(*result) {},
 		},
 		"recorded late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
-				b.stored.succeeded[d] = b.struck.Add(9 * time.Second)
+				b.recorded(d, 1, 10*time.Second)
 			},
 			func(r *result) { r.Recovery = 9 },
 		},
 		"recorded too late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
-				b.stored.succeeded[d] = b.struck.Add(usualWithin + time.Second)
+				b.recorded(d, 1, usualWithin+2*time.Second)
 			},
 			func(r *result) { r.Recovery, r.Broken = 21, []string{"recovered after 21.0 s, not within 20.0 s"} },
 		},
 		"answered late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				b.mutations[0].ended = b.struck.Add(3 * time.Second)
-				b.stored.succeeded[d] = b.mutations[0].ended
+				b.recorded(d, 1, 4*time.Second)
 			},
 			func(r *result) { r.Recovery = 3 },
+		},
+		"a request that nobody is owed": {
+			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) {
+				phantom := b.arrived[0]
+				phantom.Delivery = "dlv_phantom"
+				b.arrived = append(b.arrived, phantom)
+			},
+			func(r *result) {
+				r.Unknown, r.Broken = 1, []string{"1 requests came that are not recorded, as attempt 1 of dlv_phantom"}
+			},
 		},
 		"something odd": {
 			func(b *books, _ webhook.EventID, _ webhook.DeliveryID) { b.odd = []string{"oddity"} },
@@ -130,13 +130,82 @@ func TestBooks_balance(t *testing.T) {
 	}
 }
 
+// What was cut off in flight may come again, and nothing else, however many
+// requests that would be.
+func TestBooks_balanceOfRepeats(t *testing.T) {
+	t.Parallel()
+	const repeated, unrecorded = "came again", "not recorded"
+	for name, tc := range map[string]struct {
+		// requests are attempts of the delivery, in the order in which they came and were answered.
+		requests []int
+		excused  func(delivery string) excuses
+		want     string
+	}{
+		"once":                                     {requests: []int{1}},
+		"without an excuse":                        {requests: []int{1, 1}, want: repeated},
+		"with its own excuse":                      {[]int{1, 1}, excuse1, ""},
+		"twice, with one excuse":                   {[]int{1, 1, 1}, excuse1, repeated},
+		"twice, cut off twice":                     {[]int{1, 1, 1}, func(d string) excuses { return append(excuse1(d), excuse1(d)...) }, ""},
+		"with the excuse of another delivery":      {[]int{1, 1}, func(string) excuses { return excuse1("dlv_other") }, repeated},
+		"with the excuse of another attempt":       {[]int{1, 1}, func(d string) excuses { return excuses{{try: try{d, 2}}} }, repeated},
+		"a further attempt after a success":        {[]int{1, 2}, nil, repeated},
+		"a further attempt, the worker had died":   {[]int{1, 2}, excuse1, repeated},
+		"a further attempt, the answer was lost":   {[]int{1, 2}, answerLost, ""},
+		"two further ones, one answer was lost":    {[]int{1, 2, 3}, answerLost, repeated},
+		"the same attempt, the answer was lost":    {[]int{1, 1}, answerLost, repeated},
+		"an attempt that is not recorded":          {[]int{4}, nil, unrecorded},
+		"excused, but an attempt without a record": {[]int{1, 4}, answerLost, unrecorded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, _, delivery := openBooks(false)
+			b.recorded(delivery, 3, time.Millisecond)
+			first := b.arrived[0]
+			b.arrived = nil
+			for i, attempt := range tc.requests {
+				request := first
+				request.Attempt, request.Nanos = attempt, first.Nanos+int64(i)
+				b.arrived = append([]stage.Arrival{request}, b.arrived...) // it is their times that count
+			}
+			if tc.excused != nil {
+				b.excused = tc.excused(delivery.String())
+			}
+			r := b.balance()
+			if tc.want == "" && len(r.Broken) > 0 || tc.want != "" && (len(r.Broken) != 1 || !strings.Contains(r.Broken[0], tc.want)) {
+				t.Errorf("broken: %q, want %q", r.Broken, tc.want)
+			}
+			if r.Duplicated != len(tc.requests)-1 || r.Excused != len(b.excused) {
+				t.Errorf("duplicated %d of %d, want %d of %d", r.Duplicated, r.Excused, len(tc.requests)-1, len(b.excused))
+			}
+		})
+	}
+}
+
+func excuse1(delivery string) excuses { return excuses{{try: try{delivery, 1}}} }
+
+func answerLost(delivery string) excuses { return excuses{{try: try{delivery, 1}, failed: true}} }
+
+func TestBooks_balanceOfWhatIsStored(t *testing.T) {
+	t.Parallel()
+	b, event, _ := openBooks(false)
+	stray := webhook.DeliveryIDFor(event, webhook.NewWebhookID(b.struck, [10]byte{9}))
+	b.stored.deliveries[stray] = storedDelivery{}
+	if r := b.balance(); r.Strays != 1 || len(r.Broken) != 1 || !strings.Contains(r.Broken[0], "no event owes") {
+		t.Errorf("a delivery that no event owes: %d, broken %q", r.Strays, r.Broken)
+	}
+	b, _, _ = openBooks(false)
+	b.fault.strands = true
+	if r := b.balance(); len(r.Broken) != 1 || !strings.Contains(r.Broken[0], "nothing was in flight") {
+		t.Errorf("a fault that cut nothing off: broken %q", r.Broken)
+	}
+}
+
 // What a receiver's refusal takes is not the fault's.
 func TestBooks_balanceOfRetries(t *testing.T) {
 	t.Parallel()
-	b, event, delivery := openBooks(true)
-	accepted := event.Time()
+	b, _, delivery := openBooks(true)
 	for took, want := range map[time.Duration]float64{retryTakes: 0, 10 * time.Second: (10*time.Second - retryTakes - time.Second).Seconds()} {
-		b.stored.succeeded[delivery] = accepted.Add(took)
+		b.recorded(delivery, 1, took)
 		if got := b.balance().Recovery; got != want {
 			t.Errorf("recorded after %s: recovery %.1f s, want %.1f s", took, got, want)
 		}

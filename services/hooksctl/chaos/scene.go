@@ -65,7 +65,7 @@ type scene struct {
 	// chance decides the load.
 	chance *rand.Rand
 
-	excused int                     // requests that may be made twice
+	excused excuses                 // for requests that are made twice
 	down    map[*stage.Service]bool // killed and not to be started again
 }
 
