@@ -32,7 +32,7 @@ func killAPIs(ctx context.Context, s *scene) error {
 		var calls sync.WaitGroup
 		for range burst {
 			tenant := s.tenants[s.random.IntN(tenants)]
-			m := s.journal.begin(tenant, 1+s.random.IntN(burstEvents))
+			m := s.begin(tenant, api, 1+s.random.IntN(burstEvents))
 			calls.Go(func() {
 				s.mutate(ctx, s.clients[tenant][api], m)
 				answered <- struct{}{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,8 +34,12 @@ type mutation struct {
 	tag    string
 	tenant webhook.TenantID
 	size   int // events
-	sent   time.Time
-	ended  time.Time
+	// keyed ones carry idempotency keys. Asking again for one without makes events
+	// of their own: that is another mutation, which repeats.
+	keyed, repeats bool
+
+	sent  time.Time
+	ended time.Time
 	// events are those accepted, by the first answer or by the second one.
 	events []webhook.EventID
 	// refusal is the kind of the first answer, when it was no success.
@@ -49,12 +54,20 @@ type journal struct {
 	all []*mutation
 }
 
-func (j *journal) begin(tenant webhook.TenantID, size int) *mutation {
+// add gives a mutation its tag.
+func (j *journal) add(m mutation) *mutation {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	m := &mutation{tag: "m" + strconv.Itoa(len(j.all)), tenant: tenant, size: size}
-	j.all = append(j.all, m)
-	return m
+	m.tag = "m" + strconv.Itoa(len(j.all))
+	j.all = append(j.all, &m)
+	return &m
+}
+
+// begin is a new mutation for an api. The first one's clients use idempotency keys,
+// the others' do not: in a group, one mutation with a key would take the others
+// along on its way into PostgreSQL.
+func (s *scene) begin(tenant webhook.TenantID, api, size int) *mutation {
+	return s.journal.add(mutation{tenant: tenant, size: size, keyed: api == 0})
 }
 
 // startLoad has events sent until endLoad, which may be called more than once.
@@ -93,7 +106,7 @@ func (s *scene) dispatch(ctx context.Context, enough <-chan struct{}) {
 		case <-enough:
 			return
 		}
-		m := s.journal.begin(tenant, size)
+		m := s.begin(tenant, api, size)
 		calls.Go(func() {
 			defer func() { <-slots }()
 			s.mutate(ctx, s.clients[tenant][api], m)
@@ -119,13 +132,16 @@ func (s *scene) mutate(ctx context.Context, client *apiclient.Client, m *mutatio
 	}
 }
 
-// ask has the events accepted. Their idempotency keys make it safe to ask again.
+// ask has the events accepted. With idempotency keys it is safe to ask again.
 func (m *mutation) ask(ctx context.Context, client *apiclient.Client) ([]webhook.EventID, error) {
 	events := make([]apiclient.Event, m.size)
 	for i := range events {
 		name := m.tag + "/" + strconv.Itoa(i)
 		events[i] = apiclient.Event{
-			CustomEvent: eventType, ObjectID: name, IdempotencyKey: name, Object: json.RawMessage(`{"n":` + strconv.Itoa(i) + `}`),
+			CustomEvent: eventType, ObjectID: name, Object: json.RawMessage(`{"n":` + strconv.Itoa(i) + `}`),
+		}
+		if m.keyed {
+			events[i].IdempotencyKey = name
 		}
 	}
 	texts := []string{""}
@@ -154,9 +170,12 @@ func (m *mutation) ask(ctx context.Context, client *apiclient.Client) ([]webhook
 func (s *scene) askAgain(ctx context.Context) {
 	var g errgroup.Group
 	g.SetLimit(askAgainWidth)
-	for i, m := range s.journal.all {
+	for i, m := range slices.Clone(s.journal.all) {
 		if m.refusal == "" {
 			continue
+		}
+		if !m.keyed {
+			m = s.journal.add(mutation{tenant: m.tenant, size: m.size, repeats: true})
 		}
 		client := s.clients[m.tenant][i%apis]
 		g.Go(func() error {

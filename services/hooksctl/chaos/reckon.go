@@ -106,44 +106,56 @@ func (r *result) breaks(format string, values ...any) {
 // ok tells whether the system kept its promises.
 func (r result) ok() bool { return len(r.Broken) == 0 }
 
-// weighMutations checks that answered mutations are complete, unanswered ones all
-// or nothing, and repeated ones done once. It returns the last sign of trouble.
+// weighMutations checks that answered mutations are complete, refused ones all or
+// nothing, and repeated ones done once: with an idempotency key as the same, without
+// as another one. It returns the last sign of trouble.
 func (b books) weighMutations(r *result) (trouble time.Time) {
 	before, after := countByTag(b.before), countByTag(b.stored.events)
-	half, wrong, again := 0, 0, 0
+	half, wrong, late, again := 0, 0, 0, 0
 	for _, m := range b.mutations {
-		if m.refusal != "" {
-			r.Refused[m.refusal]++
-			switch before[m.tag] {
-			case 0:
-			case m.size:
-				r.Unanswered++
-			default:
-				half++
-			}
-		}
-		if m.again != nil {
-			again++
-			continue
-		}
-		r.Accepted += len(m.events)
-		if after[m.tag] != m.size || len(m.events) != m.size {
-			wrong++
+		if m.refusal != "" && !r.refuse(m, before[m.tag]) {
+			half++
 		}
 		if m.refusal != "" || m.ended.Sub(m.sent) > lateAfter {
 			trouble = latest(trouble, m.ended)
 		}
+		switch {
+		case m.refusal != "" && !m.keyed:
+			if after[m.tag] != before[m.tag] {
+				late++
+			}
+		case m.again != nil:
+			again++
+		default:
+			r.Accepted += len(m.events)
+			if after[m.tag] != m.size || len(m.events) != m.size {
+				wrong++
+			}
+		}
 	}
-	if half > 0 {
-		r.breaks("%d mutations half done", half)
-	}
-	if wrong > 0 {
-		r.breaks("%d mutations answered with success are not stored exactly once", wrong)
-	}
-	if again > 0 {
-		r.breaks("%d mutations refused again when all was well", again)
+	for _, broken := range []struct {
+		n   int
+		how string
+	}{
+		{half, "half done"},
+		{wrong, "answered with success are not stored exactly once"},
+		{late, "refused without a key are stored otherwise later"},
+		{again, "refused again when all was well"},
+	} {
+		if broken.n > 0 {
+			r.breaks("%d mutations %s", broken.n, broken.how)
+		}
 	}
 	return trouble
+}
+
+// refuse counts a refused mutation, and tells whether it is whole or nothing.
+func (r *result) refuse(m *mutation, stored int) bool {
+	r.Refused[m.refusal]++
+	if stored == m.size {
+		r.Unanswered++
+	}
+	return stored == 0 || stored == m.size
 }
 
 func countByTag(events []storedEvent) map[string]int {
@@ -169,7 +181,7 @@ func (b books) owing() map[webhook.EventID]owing {
 	}
 	for _, m := range b.mutations {
 		for _, id := range m.events {
-			events[id] = owing{tenant: m.tenant, since: m.ended, repeated: m.refusal != ""}
+			events[id] = owing{tenant: m.tenant, since: m.ended, repeated: m.refusal != "" || m.repeats}
 		}
 	}
 	return events

@@ -2,7 +2,7 @@ package main
 
 import (
 	"errors"
-	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,7 +237,7 @@ func TestBooks_balanceOfRefused(t *testing.T) {
 			for i := range 4 {
 				events = append(events, storedEvent{id: webhook.NewEventID(now, [10]byte{3, byte(i)}), tenant: "silent", tag: "m1"})
 			}
-			m := &mutation{tag: "m1", tenant: "silent", size: 2, sent: now, ended: now, refusal: tc.refusal, again: tc.again}
+			m := &mutation{tag: "m1", tenant: "silent", size: 2, keyed: true, sent: now, ended: now, refusal: tc.refusal, again: tc.again}
 			if tc.again == nil {
 				m.events = []webhook.EventID{events[0].id, events[1].id}
 			}
@@ -258,63 +258,53 @@ func TestBooks_balanceOfRefused(t *testing.T) {
 	}
 }
 
-func TestParseOptions(t *testing.T) {
+// The same without idempotency keys: the repetition is a mutation of its own, and
+// both are owed what they stored.
+func TestBooks_balanceOfRefusedWithoutKeys(t *testing.T) {
 	t.Parallel()
-	o, err := parseOptions([]string{"--rows", "redis-flush, none"})
-	if err != nil || len(o.faults) != 2 || o.faults[0].name != "redis-flush" || o.seed == 0 {
-		t.Errorf("got %+v, error %v", o, err)
-	}
-	for args, want := range map[string]int{
-		"":                                len(faults()),
-		"--self-check":                    0,
-		"--quick --self-check":            3,
-		"--quick --rows worker-kill":      1,
-		"--rows worker-kill --self-check": 1,
+	for name, tc := range map[string]struct {
+		storedThen, storedNow, repeated int
+		want                            []string
+	}{
+		"nothing was stored":              {0, 0, 2, nil},
+		"all was stored":                  {2, 2, 2, nil},
+		"half was stored":                 {1, 1, 2, []string{"half done"}},
+		"stored when nobody waited":       {0, 2, 2, []string{"stored otherwise later"}},
+		"stored twice":                    {2, 4, 2, []string{"stored otherwise later"}},
+		"stored twice while it was asked": {4, 4, 2, []string{"half done"}},
+		"the repetition not stored":       {2, 2, 0, []string{"not stored exactly once"}},
+		"the repetition stored twice":     {2, 2, 4, []string{"not stored exactly once"}},
 	} {
-		o, err := parseOptions(strings.Fields(args))
-		if err != nil || len(o.faults) != want {
-			t.Errorf("%q: %d rows, error %v, want %d", args, len(o.faults), err, want)
-		}
-	}
-	for _, args := range [][]string{{"--rows", "flood"}, {"stray"}, {"--rate", "0"}, {"--load", "1ms"}, {"--random", "0s"}} {
-		if _, err := parseOptions(args); err == nil {
-			t.Errorf("%v: no error", args)
-		}
-	}
-}
-
-func TestFaults_haveNamesOfTheirOwn(t *testing.T) {
-	t.Parallel()
-	seen := map[string]bool{}
-	for _, f := range faults() {
-		if seen[f.name] || seen[f.title] || f.strike == nil || strings.Trim(f.name, "abcdefghijklmnopqrstuvwxyz-") != "" {
-			t.Errorf("fault %q, %q", f.name, f.title)
-		}
-		seen[f.name], seen[f.title] = true, true
-	}
-}
-
-func TestFaults_haveRunbooks(t *testing.T) {
-	t.Parallel()
-	const folder = "../../../deploy/runbooks/"
-	index, err := os.ReadFile(folder + "README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range faults() {
-		page := f.name + ".md"
-		if cut, isNet := strings.CutPrefix(f.name, "net-"); isNet { // one page for all that a network does
-			end, _, _ := strings.Cut(cut, "-")
-			page = "net-" + end + ".md"
-		}
-		if f.name == "none" {
-			continue
-		}
-		if _, err := os.Stat(folder + page); err != nil {
-			t.Errorf("%s: %v", f.name, err)
-		}
-		if !strings.Contains(string(index), "("+page+")") {
-			t.Errorf("%s is not in the index of runbooks", page)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, _, _ := openBooks(false)
+			now := b.struck
+			events := func(tag string, n int) (out []storedEvent) {
+				for i := range n {
+					out = append(out, storedEvent{id: webhook.NewEventID(now, [10]byte{tag[1], byte(i)}), tenant: "silent", tag: tag})
+				}
+				return out
+			}
+			answered := events("m2", 2)
+			b.mutations = append(b.mutations,
+				&mutation{tag: "m1", tenant: "silent", size: 2, sent: now, ended: now, refusal: unavailable},
+				&mutation{tag: "m2", tenant: "silent", size: 2, repeats: true, events: []webhook.EventID{answered[0].id, answered[1].id}})
+			b.before = append(b.before[:1:1], events("m1", tc.storedThen)...)
+			b.stored.events = slices.Concat(b.stored.events[:1:1], events("m1", tc.storedNow), events("m2", tc.repeated))
+			b.hooks["silent"] = []webhook.WebhookID{webhook.NewWebhookID(now, [10]byte{7})}
+			r := b.balance()
+			var broken []string
+			for _, promise := range r.Broken {
+				if !strings.Contains(promise, "deliveries lost") { // none of theirs is in these books
+					broken = append(broken, promise)
+				}
+			}
+			if len(broken) != len(tc.want) || len(tc.want) == 1 && !strings.Contains(broken[0], tc.want[0]) {
+				t.Errorf("broken: %q, want %q", broken, tc.want)
+			}
+			if owed := 1 + max(tc.repeated, 2) + tc.storedNow; r.Owed != owed || r.Accepted != 3 {
+				t.Errorf("accepted %d, owed %d, want 3 and %d", r.Accepted, r.Owed, owed)
+			}
+		})
 	}
 }
