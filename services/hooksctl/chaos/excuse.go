@@ -87,6 +87,16 @@ func (s *scene) killWorking(ctx context.Context, victims ...*stage.Service) erro
 	return nil
 }
 
+// cutOff begins a fault that cuts workers off from what they have in flight, and
+// lets them go on to notice it.
+func (s *scene) cutOff(ctx context.Context, failed bool, begin func() error, victims ...*stage.Service) error {
+	err := s.strand(ctx, failed, begin, victims...)
+	for _, w := range victims {
+		err = errors.Join(err, w.Thaw())
+	}
+	return err
+}
+
 // nothing is what is done to workers that it is enough to freeze.
 func nothing() error { return nil }
 

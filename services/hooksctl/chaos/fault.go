@@ -26,6 +26,8 @@ const (
 // fault is a row: what is done to a running system.
 type fault struct {
 	name, title string
+	// page is the runbook, if it is not named like the row.
+	page string
 	// redis starts another Redis than the usual one, if set, and returns its URL.
 	redis func(context.Context, *scene) (url string, err error)
 	// prepare changes the scene before the services start, if set.
@@ -40,6 +42,13 @@ type fault struct {
 	// bypassed says that the system must be as before while the fault still lasts:
 	// the time for that begins with the fault, not with its end.
 	bypassed bool
+}
+
+func (f fault) runbook() string {
+	if f.page != "" {
+		return f.page + ".md"
+	}
+	return f.name + ".md"
 }
 
 // limit is how long recovery may take, from the beginning of a fault.

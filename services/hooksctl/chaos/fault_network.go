@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/chaos/proxy"
@@ -11,82 +10,83 @@ import (
 // late is how much later answers come over a slow network.
 const late = 300 * time.Millisecond
 
+// wireFault is a way in which a network breaks.
+type wireFault struct {
+	name, title string
+	begin       func(*proxy.Proxy) error
+	cuts        bool // what is under way is lost
+}
+
+func cuts() []wireFault {
+	return []wireFault{
+		{"reset", "cut (RST) for 8 s", (*proxy.Proxy).Refuse, true},
+		{"silent", "cut (black hole) for 8 s", (*proxy.Proxy).Swallow, true},
+	}
+}
+
+func slowness() wireFault {
+	return wireFault{"slow", "answers 300 ms late for 8 s", func(p *proxy.Proxy) error { p.Delay(late); return nil }, false}
+}
+
+// wireEnd is a network that breaks.
+type wireEnd struct {
+	name, title string
+	insert      func(context.Context, *scene) error
+	refusals    []string
+	// ambiguous: a receiver whose answer is lost on its way gets the request again,
+	// as a further attempt.
+	ambiguous bool
+}
+
 // networkFaults: what is between the workers and each of those they speak to is
-// cut by resets, cut silently, and slowed down.
+// cut by resets, cut silently, and slowed down; what is between the apis and
+// PostgreSQL is cut.
 func networkFaults() []fault {
 	var rows []fault
-	for _, end := range []struct {
-		name, title string
-		insert      func(context.Context, *scene) error
-		// ambiguous: a receiver whose answer is lost on its way gets the request
-		// again, as a further attempt.
-		ambiguous bool
-	}{
-		{name: "redis", title: "Redis", insert: beforeRedis},
-		{name: "postgres", title: "PostgreSQL", insert: beforePostgres},
-		{name: "receiver", title: "receivers", insert: beforeReceiver, ambiguous: true},
+	for _, end := range []wireEnd{
+		{name: "redis", title: "workers-Redis", insert: beforeRedis},
+		{name: "postgres", title: "workers-PostgreSQL", insert: beforePostgres},
+		{name: "receiver", title: "workers-receivers", insert: beforeReceiver, ambiguous: true},
 	} {
-		for _, kind := range []struct {
-			name, title string
-			begin       func(*proxy.Proxy) error
-			cuts        bool
-		}{
-			{"reset", "cut (RST) for 8 s", (*proxy.Proxy).Refuse, true},
-			{"silent", "cut (black hole) for 8 s", (*proxy.Proxy).Swallow, true},
-			{"slow", "answers 300 ms late for 8 s", func(p *proxy.Proxy) error { p.Delay(late); return nil }, false},
-		} {
-			rows = append(rows, fault{
-				name: "net-" + end.name + "-" + kind.name, title: "network workers-" + end.title + ": " + kind.title,
-				prepare: end.insert, strands: kind.cuts && end.ambiguous,
-				strike: func(ctx context.Context, s *scene) error {
-					return breakWire(ctx, s, kind.begin, kind.cuts && end.ambiguous)
-				},
-			})
+		for _, how := range append(cuts(), slowness()) {
+			rows = append(rows, end.row(how))
 		}
+	}
+	apis := wireEnd{name: "api", title: "apis-PostgreSQL", insert: afterAPIs, refusals: []string{unavailable, noAnswer}}
+	for _, how := range cuts() {
+		rows = append(rows, apis.row(how))
 	}
 	return rows
 }
 
-func breakWire(ctx context.Context, s *scene, begin func(*proxy.Proxy) error, ambiguous bool) error {
-	return during(ctx, cut, func() error {
-		if !ambiguous {
-			return begin(s.wire)
+func (e wireEnd) row(how wireFault) fault {
+	row := fault{
+		name: "net-" + e.name + "-" + how.name, title: "network " + e.title + ": " + how.title, page: "net-" + e.name,
+		prepare: e.insert, refusals: e.refusals, strands: e.ambiguous && how.cuts,
+	}
+	row.strike = func(ctx context.Context, s *scene) error {
+		begin := func() error { return s.breakWires(how.begin) }
+		switch {
+		case row.strands:
+			begin = func() error {
+				return s.cutOff(ctx, true, func() error { return s.breakWires(how.begin) }, s.workers...)
+			}
+		case how.cuts:
+			begin = func() error { return s.cutAnswers(ctx, how) }
 		}
-		err := s.strand(ctx, true, func() error { return begin(s.wire) }, s.workers...)
-		for _, w := range s.workers {
-			err = errors.Join(err, w.Thaw())
-		}
+		return during(ctx, cut, begin, s.mendWires)
+	}
+	return row
+}
+
+// cutAnswers cuts while answers are on their way: servers have done what nobody
+// hears of.
+func (s *scene) cutAnswers(ctx context.Context, how wireFault) error {
+	if err := s.breakWires(slowness().begin); err != nil {
 		return err
-	}, s.wire.Pass)
-}
-
-func beforeRedis(ctx context.Context, s *scene) error {
-	through, err := s.insert(ctx, s.system.RedisURL())
-	s.workerEnv = append(s.workerEnv, "REDIS_URL="+through)
-	return err
-}
-
-func beforePostgres(ctx context.Context, s *scene) error {
-	through, err := s.insert(ctx, s.system.DatabaseURL())
-	s.workerEnv = append(s.workerEnv, "DATABASE_URL="+through)
-	return err
-}
-
-func beforeReceiver(ctx context.Context, s *scene) error {
-	_, err := s.insert(ctx, "http://"+s.receiver.Addr())
-	if err == nil {
-		s.receiverAddr = s.wire.Addr()
 	}
-	return err
-}
-
-// insert puts the scene's proxy before a server.
-func (s *scene) insert(ctx context.Context, server string) (through string, err error) {
-	s.wire, through, err = proxy.Before(ctx, server)
-	if err != nil {
-		return "", err
+	if err := wait(ctx, 2*late); err != nil {
+		return err
 	}
-	wire := s.wire
-	s.atEnd(func(context.Context) error { return wire.Close() })
-	return through, nil
+	return s.breakWires(how.begin)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack"
+	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/chaos/proxy"
 )
 
 const (
@@ -114,26 +115,18 @@ func fillRedis(ctx context.Context, s *scene) error {
 		func(ctx context.Context) error { return limit(ctx, "0") })
 }
 
-// throughProxy puts a proxy between Redis and everybody.
-func throughProxy(ctx context.Context, s *scene) error {
-	through, err := s.insert(ctx, s.system.RedisURL())
-	s.workerEnv = append(s.workerEnv, "REDIS_URL="+through)
-	s.apiEnv = append(s.apiEnv, "REDIS_URL="+through)
-	return err
-}
-
 func slowRedis(ctx context.Context, s *scene) error {
 	return during(ctx, cut,
-		func() error { s.wire.Delay(latency); return nil },
-		s.wire.Pass)
+		func() error { return s.breakWires(func(p *proxy.Proxy) error { p.Delay(latency); return nil }) },
+		s.mendWires)
 }
 
 // stallRedis holds back what Redis answers and not what it is told: tasks are done
 // there, and the workers cannot know.
 func stallRedis(ctx context.Context, s *scene) error {
 	return during(ctx, stall,
-		func() error { s.wire.Stall(); return nil },
-		s.wire.Pass)
+		func() error { return s.breakWires(func(p *proxy.Proxy) error { p.Stall(); return nil }) },
+		s.mendWires)
 }
 
 func groupFaults() []fault {

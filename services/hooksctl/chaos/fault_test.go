@@ -25,14 +25,10 @@ func TestFaults_haveRunbooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range faults() {
-		page := f.name + ".md"
-		if cut, isNet := strings.CutPrefix(f.name, "net-"); isNet { // one page for all that a network does
-			end, _, _ := strings.Cut(cut, "-")
-			page = "net-" + end + ".md"
-		}
 		if f.name == "none" {
 			continue
 		}
+		page := f.runbook()
 		if _, err := os.Stat(folder + page); err != nil {
 			t.Errorf("%s: %v", f.name, err)
 		}

@@ -124,7 +124,7 @@ func (s *scene) relay(ctx context.Context) (*stage.Service, error) {
 
 func skewClocks(ctx context.Context, s *scene) error {
 	for i, skew := range []time.Duration{wrong, -wrong} {
-		skewed, err := s.system.SkewedWorker(skew, s.workerEnv...)
+		skewed, err := s.system.SkewedWorker(skew, s.workerEnv[i]...)
 		if err != nil {
 			return err
 		}

@@ -50,11 +50,12 @@ type scene struct {
 	random        *rand.Rand // the fault's; the load has one of its own
 
 	// What faults may set before the services start.
-	redis             *devstack.Redis // the one to be killed
-	wire              *proxy.Proxy
-	apiEnv, workerEnv []string
-	receiverAddr      string
-	ends              []func(context.Context) error
+	redis        *devstack.Redis // the one to be killed
+	wires        []*proxy.Proxy  // one for each worker, or one for all
+	apiEnv       []string
+	workerEnv    [workers][]string
+	receiverAddr string
+	ends         []func(context.Context) error
 
 	tenants []webhook.TenantID
 	hooks   map[webhook.TenantID][]webhook.WebhookID
@@ -196,8 +197,8 @@ func (s *scene) addServices() error {
 		}
 		s.apis = append(s.apis, api)
 	}
-	for range workers {
-		worker, err := s.system.WorkerWith(s.workerEnv...)
+	for _, env := range s.workerEnv {
+		worker, err := s.system.WorkerWith(env...)
 		if err != nil {
 			return err
 		}
