@@ -36,6 +36,47 @@ func TestI4_anOutcomeWhoseAnswerGotLostIsNotLost(t *testing.T) {
 	}
 }
 
+// The second statement has begun, and so sees what was before, when the first one
+// commits.
+func TestI4_anOutcomeThatIsRecordedTwiceAtOnceIsNotLost(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	_, owed := b.accept(t, b.submission(t, "acme", 2))
+	claims, err := b.work.Claim(t.Context(), ids(owed), "h")
+	if err != nil || len(claims) != 2 {
+		t.Fatal(claims, err)
+	}
+	outcomes := []webhook.Outcome{outcome(claims[0], webhook.Succeeded), outcome(claims[1], webhook.Retrying)}
+	other := b.begin(t)
+	if _, err := other.ExecContext(t.Context(), `SELECT FROM lanes WHERE webhook_id = $1 FOR UPDATE`, hook.UUID()); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		adm webhook.Admission
+		err error
+	}
+	answers := make(chan answer, 2)
+	for range 2 {
+		go func() { // waited for below
+			adm, err := b.work.Record(context.WithoutCancel(t.Context()), outcomes, webhook.Room{Ring: webhook.NoLimit, Holder: "x"})
+			answers <- answer{adm, err}
+		}()
+	}
+	b.awaitBlocked(t, 2)
+	if err := other.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a := <-answers; a.err != nil || len(a.adm.Lost) != 0 {
+			t.Errorf("lost = %v, %v, want nothing", a.adm.Lost, a.err)
+		}
+	}
+	if n := b.count(t, `attempts`); n != 2 {
+		t.Errorf("%d attempts, want 2", n)
+	}
+}
+
 func TestI3_leasesInDoubtAreReleasedAndNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

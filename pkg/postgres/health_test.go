@@ -197,7 +197,7 @@ func TestRelay_aSuccessBeforeTheLockSavesAWebhook(t *testing.T) {
 		}
 		disabled <- len(hooks)
 	}()
-	b.awaitBlocked(t)
+	b.awaitBlocked(t, 1)
 	if err := success.Commit(); err != nil {
 		t.Fatal(err)
 	}

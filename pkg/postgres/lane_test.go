@@ -31,7 +31,7 @@ func TestRelay_closesALaneInTheOrderOfAClaim(t *testing.T) {
 	go func() { // waited for below
 		disabled <- b.relay.Disable(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook}, "gone")
 	}()
-	b.awaitBlocked(t)
+	b.awaitBlocked(t, 1)
 	for _, id := range inOrder[1:] {
 		lockDelivery(t, claim, id) // refused when Disable has it already
 	}
@@ -60,22 +60,22 @@ func lockDelivery(t *testing.T, tx *sqlx.Tx, id webhook.DeliveryID) {
 	}
 }
 
-// awaitBlocked returns when a session of this database waits for a lock.
-func (b *bundle) awaitBlocked(t *testing.T) {
+// awaitBlocked returns when so many sessions of this database wait for a lock.
+func (b *bundle) awaitBlocked(t *testing.T, sessions int) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(20 * time.Second)
 	for blocked := false; !blocked; {
-		err := b.db.GetContext(t.Context(), &blocked, `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+		err := b.db.GetContext(t.Context(), &blocked, `SELECT count(*) >= $1 FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`, sessions)
 		if err != nil {
 			t.Fatal(err)
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("nobody waits for a lock")
+			t.Fatalf("no %d sessions wait for a lock", sessions)
 		}
 	}
 }

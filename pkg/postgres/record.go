@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/lib/pq"
 
@@ -140,9 +139,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 )` + admitNext + `
 UNION ALL
 SELECT 'lost', id, ` + noUUID + `, '', ` + noUUID + `, '', '', 0, 0, 0, '', '', ''
-FROM outcome o WHERE id NOT IN (SELECT id FROM settled) AND NOT EXISTS (
-	SELECT FROM attempts a WHERE a.delivery_id = o.id AND a.number = o.number AND a.started_at = o.started_at
-)`
+FROM outcome WHERE id NOT IN (SELECT id FROM settled)`
 
 // Record writes outcomes and fills the slots they free, as far as there is room
 // for more. Either everything is committed or nothing is; after an error nobody knows
@@ -152,7 +149,11 @@ func (s *Work) Record(ctx context.Context, outcomes []webhook.Outcome, room webh
 	if err != nil {
 		return webhook.Admission{}, err
 	}
-	return s.admission(ctx, recordOutcomes, room.Holder, args)
+	adm, err := s.admission(ctx, recordOutcomes, room.Holder, args)
+	if err == nil && len(adm.Lost) > 0 {
+		adm.Lost = s.lost(ctx, adm.Lost, outcomes)
+	}
+	return adm, err
 }
 
 // Admit fills free slots of the given webhooks, as Record does. A webhook that
@@ -221,7 +222,7 @@ func (s *Work) recordArgs(outcomes []webhook.Outcome, room webhook.Room) ([]any,
 		a := o.Attempt
 		ids[i], numbers[i], holders[i], statuses[i] = o.Claim.Delivery.UUID(), a.Number, o.Claim.Holder, string(o.Next.Status)
 		delays[i], reasons[i] = o.Next.Delay.Seconds(), string(o.Next.Reason)
-		starts[i], durations[i] = a.StartedAt.UTC().Format(time.RFC3339Nano), int(a.Duration.Milliseconds())
+		starts[i], durations[i] = startOf(a), int(a.Duration.Milliseconds())
 		codes[i], classes[i], texts[i] = a.ResponseStatus, string(a.ErrorClass), a.Error
 		var err error
 		if asked[i], err = fieldsJSON(a.RequestHeaders); err != nil {
