@@ -42,7 +42,8 @@ type recorder struct {
 	busy  busy
 }
 
-// line is what one webhook waits to have recorded, apart from the others.
+// line is what one webhook waits to have recorded, apart from the others. It is
+// guarded by its recorder's lock.
 type line struct {
 	waiting []settled
 	// doubtful are names under which deliveries of this webhook may have been
@@ -160,7 +161,7 @@ func (r *recorder) setApart(ctx context.Context, batch []settled, holder string)
 	for _, s := range batch {
 		l := r.lines[s.Claim.Webhook]
 		if l == nil {
-			l = &line{doubtful: []string{holder}}
+			l = &line{}
 			r.lines[s.Claim.Webhook] = l
 			r.engine.unsettled.Add(1)
 			go func() { // waited for by unsettled
@@ -169,33 +170,41 @@ func (r *recorder) setApart(ctx context.Context, batch []settled, holder string)
 			}()
 		}
 		l.waiting = append(l.waiting, s)
+		l.doubt(holder)
+	}
+}
+
+// doubt notes a name, once: those of one webhook come one after the other.
+func (l *line) doubt(holder string) {
+	if n := len(l.doubtful); n == 0 || l.doubtful[n-1] != holder {
+		l.doubtful = append(l.doubtful, holder)
 	}
 }
 
 // drain records a line until nothing waits in it.
 func (r *recorder) drain(ctx context.Context, hook webhook.WebhookID, l *line) {
 	for {
-		batch := r.next(hook, l)
+		batch, doubtful := r.next(hook, l)
 		if len(batch) == 0 {
-			break
+			r.engine.clearDoubts(ctx, webhook.Doubt{Holders: doubtful, Webhooks: []webhook.WebhookID{hook}})
+			return
 		}
 		r.insist(ctx, l, batch)
 	}
-	r.engine.clearDoubts(ctx, webhook.Doubt{Holders: l.doubtful, Webhooks: []webhook.WebhookID{hook}})
 }
 
-// next takes what waits in a line, or ends the line.
-func (r *recorder) next(hook webhook.WebhookID, l *line) []settled {
+// next takes what waits in a line, or ends the line and tells whom it left in doubt.
+func (r *recorder) next(hook webhook.WebhookID, l *line) (batch []settled, doubtful []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(len(l.waiting), maxRecord)
 	if n == 0 {
 		delete(r.lines, hook)
-		return nil
+		return nil, l.doubtful
 	}
-	batch := l.waiting[:n:n]
+	batch = l.waiting[:n:n]
 	l.waiting = l.waiting[n:]
-	return batch
+	return batch, nil
 }
 
 // insist records a batch of one webhook, and keeps trying while PostgreSQL is
@@ -214,7 +223,9 @@ func (r *recorder) insist(ctx context.Context, l *line, batch []settled) {
 			r.engine.giveUp(ctx, batch, err)
 			return
 		}
-		l.doubtful = append(l.doubtful, holder)
+		r.mu.Lock()
+		l.doubt(holder)
+		r.mu.Unlock()
 		timer := time.NewTimer(backoff)
 		<-timer.C
 	}

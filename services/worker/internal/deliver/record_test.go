@@ -164,3 +164,62 @@ func TestEngine_keepsOutcomesWhilePostgresIsAwayLongerThanTheirLeases(t *testing
 		t.Error("an outcome is kept for ever")
 	}
 }
+
+// refusing is a store that answers no record until it is let to.
+type refusing struct {
+	slowCommit
+
+	mu       sync.Mutex
+	open     bool
+	refused  []string // holders
+	released chan webhook.Doubt
+}
+
+func (s *refusing) Record(_ context.Context, _ []webhook.Outcome, room webhook.Room) (a webhook.Admission, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		s.refused = append(s.refused, room.Holder)
+		return a, webhook.Unavailable(errors.New("canceling statement due to lock timeout"))
+	}
+	return a, nil
+}
+
+func (s *refusing) ReleaseHeld(_ context.Context, d webhook.Doubt) (owed []webhook.Owed, _ error) {
+	s.released <- d
+	return owed, nil
+}
+
+// Two statements may each have outcomes of one webhook: those of a busy party are
+// recorded beside the others. Both may have leased its deliveries.
+func TestI3_noHolderInDoubtIsForgotten(t *testing.T) {
+	t.Parallel()
+	store := &refusing{released: make(chan webhook.Doubt, 1)}
+	e, err := New(Config{
+		Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
+		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 4, Now: time.Now, Jitter: func() float64 { return 0 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const statements = 8
+	r := newRecorder(e)
+	e.unsettled.Add(statements)
+	var failed sync.WaitGroup
+	for n := range statements {
+		failed.Go(func() {
+			r.write(t.Context(), []settled{{Outcome: webhook.Outcome{Claim: claimOf(deliveryID(byte(n)))}}})
+		})
+	}
+	failed.Wait()
+	store.mu.Lock()
+	store.open = true
+	store.mu.Unlock()
+	e.unsettled.Wait()
+	doubt := <-store.released
+	slices.Sort(doubt.Holders)
+	slices.Sort(store.refused)
+	if !slices.Equal(doubt.Holders, store.refused) || len(store.refused) < statements {
+		t.Errorf("in doubt are %v, want %v", doubt.Holders, store.refused)
+	}
+}
