@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -106,6 +107,47 @@ func TestI3_leasesInDoubtAreReleasedAndNoOthers(t *testing.T) {
 		if claims, err := b.work.Claim(t.Context(), ids(owed), "doubtful"); err != nil || len(claims) != 2 {
 			t.Errorf("%s: claimed again = %d, %v, want 2", name, len(claims), err)
 		}
+	}
+}
+
+func TestI3_aLeaseIsExtendedByItsHolderOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.webhook(t, "acme", "*")
+	_, owed := b.accept(t, b.submission(t, "acme", window))
+	mine, err := b.work.Claim(t.Context(), ids(owed[:2]), "mine")
+	if err != nil || len(mine) != 2 {
+		t.Fatal(mine, err)
+	}
+	left := func(o webhook.Owed) (seconds float64) {
+		t.Helper()
+		if err := b.db.GetContext(t.Context(), &seconds, `SELECT coalesce(extract(epoch FROM lease_until - now()), 0)
+			FROM pending_deliveries WHERE delivery_id = $1`, o.Delivery.UUID()); err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	b.exec(t, `UPDATE pending_deliveries SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL`)
+	if claims, err := b.work.Claim(t.Context(), ids(owed[1:2]), "other"); err != nil || len(claims) != 1 {
+		t.Fatal(claims, err)
+	}
+	b.exec(t, `UPDATE pending_deliveries SET lease_until = now() + interval '2 seconds' WHERE lease_holder = 'other'`)
+	// One that is leased to nobody is named, too.
+	if err := b.work.Extend(t.Context(), append(mine, webhook.Claim{Owed: owed[2], Holder: "mine", Lease: time.Minute})); err != nil {
+		t.Fatal(err)
+	}
+	if whole := mine[0].Lease.Seconds(); left(owed[0]) < whole-5 || left(owed[0]) > whole {
+		t.Errorf("%.1f s are left, want %.1f", left(owed[0]), whole)
+	}
+	if left(owed[1]) > 2 || left(owed[2]) != 0 {
+		t.Errorf("another's lease lasts %.1f s, want 2 at most; nobody's %.1f, want none", left(owed[1]), left(owed[2]))
+	}
+	if claims, err := b.work.Claim(t.Context(), ids(owed[:1]), "other"); err != nil || len(claims) != 0 {
+		t.Errorf("claimed %d of an extended lease, %v", len(claims), err)
+	}
+	b.exec(t, `UPDATE pending_deliveries SET lease_until = now() + interval '1 hour' WHERE lease_holder = 'mine'`)
+	if err := b.work.Extend(t.Context(), mine); err != nil || left(owed[0]) < 3590 {
+		t.Errorf("a longer lease was shortened to %.1f s, %v", left(owed[0]), err)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 func unscoped() map[string][]string {
 	return map[string][]string{
 		"the worker is told ids by a bell, not by a client, and finds the tenant in their rows": {
-			"claimDeliveries", "mayBeSent", "recordOutcomes", "recordedBefore", "admitNext", "admitDue", "lockLanes", "releaseDeliveries", "releaseHeld",
+			"claimDeliveries", "mayBeSent", "recordOutcomes", "recordedBefore", "admitNext", "admitDue", "lockLanes", "releaseDeliveries", "extendLeases", "releaseHeld",
 			"selectDestinations", "disable", "lockActive", "laneFailing", "webhooksDue",
 		},
 		"the relay and the housekeeping look after all tenants alike, and answer nobody": {

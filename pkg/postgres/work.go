@@ -114,6 +114,30 @@ func (s *Work) Release(ctx context.Context, claims []webhook.Claim) error {
 	return dbError("releasing leases", err)
 }
 
+// extendLeases locks in the order of a claim. It needs no other table: whoever may
+// claim finds this one in use, whatever keeps outcomes from being recorded.
+const extendLeases = `
+WITH held AS MATERIALIZED (
+	SELECT p.delivery_id, c.seconds
+	FROM pending_deliveries p JOIN unnest($1::uuid[], $2::text[], $3::float8[]) AS c (id, holder, seconds) ON c.id = p.delivery_id AND c.holder = p.lease_holder
+	WHERE p.delivery_id = ANY ($1::uuid[])
+	ORDER BY p.delivery_id FOR UPDATE OF p
+)
+UPDATE pending_deliveries p SET lease_until = greatest(p.lease_until, now() + held.seconds * interval '1 second')
+FROM held WHERE p.delivery_id = ANY ($1::uuid[]) AND p.delivery_id = held.delivery_id`
+
+// Extend lets leases that are still held, ended or not, last as long from now as
+// they did from their claims: for those whose request was made and cannot be
+// recorded yet.
+func (s *Work) Extend(ctx context.Context, claims []webhook.Claim) error {
+	ids, holders, seconds := make([]webhook.DeliveryID, len(claims)), make([]string, len(claims)), make([]float64, len(claims))
+	for i, c := range claims {
+		ids[i], holders[i], seconds[i] = c.Delivery, c.Holder, c.Lease.Seconds()
+	}
+	_, err := s.db.ExecContext(ctx, extendLeases, pq.Array(uuids(ids)), pq.Array(holders), pq.Array(seconds))
+	return dbError("extending leases", err)
+}
+
 const releaseHeld = `
 WITH lane AS MATERIALIZED (
 	SELECT webhook_id FROM pending_deliveries WHERE delivery_id = ANY ($1::uuid[])

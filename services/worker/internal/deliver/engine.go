@@ -18,6 +18,7 @@ import (
 type Store interface {
 	Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error)
 	Release(ctx context.Context, claims []webhook.Claim) error
+	Extend(ctx context.Context, claims []webhook.Claim) error
 	ReleaseHeld(ctx context.Context, d webhook.Doubt) ([]webhook.Owed, error)
 	Record(ctx context.Context, outcomes []webhook.Outcome, room webhook.Room) (webhook.Admission, error)
 	Admit(ctx context.Context, hooks []webhook.WebhookID, room webhook.Room) (webhook.Admission, error)

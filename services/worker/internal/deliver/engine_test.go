@@ -49,6 +49,8 @@ func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, room webhook
 
 func (s *slowCommit) Release(context.Context, []webhook.Claim) error { return nil }
 
+func (s *slowCommit) Extend(context.Context, []webhook.Claim) error { return nil }
+
 func (s *slowCommit) ReleaseHeld(context.Context, webhook.Doubt) (owed []webhook.Owed, _ error) {
 	return owed, nil
 }

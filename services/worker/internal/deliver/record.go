@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -23,8 +22,9 @@ const (
 
 	minRecordBackoff = 50 * time.Millisecond
 	maxRecordBackoff = time.Second
-	// patience is how long an outcome is kept for PostgreSQL beyond its lease.
-	// While PostgreSQL is away nobody else can take the delivery either.
+	// patience is how long an outcome is kept for PostgreSQL beyond its claim's lease.
+	// While PostgreSQL is away nobody else can take the delivery either, and while it
+	// only cannot record, the lease is extended.
 	patience = 10 * time.Minute
 )
 
@@ -37,24 +37,17 @@ type recorder struct {
 	engine *Engine
 	in     chan settled
 
-	mu    sync.Mutex
-	lines map[webhook.WebhookID]*line
-	busy  busy
-}
-
-// line is what one webhook waits to have recorded, apart from the others. It is
-// guarded by its recorder's lock.
-type line struct {
-	waiting []settled
-	// doubtful are names under which deliveries of this webhook may have been
-	// leased by a statement whose answer was lost.
-	doubtful []string
+	mu       sync.Mutex
+	lines    map[webhook.WebhookID]*line
+	retrying chan struct{} // as many as lines are at it
+	busy     busy
 }
 
 func newRecorder(e *Engine) *recorder {
 	return &recorder{
 		engine: e, in: make(chan settled, e.cfg.Slots), lines: map[webhook.WebhookID]*line{},
-		busy: busy{parties: map[party]int{}, wake: make(chan struct{}, 1)},
+		retrying: make(chan struct{}, retriers),
+		busy:     busy{parties: map[party]int{}, wake: make(chan struct{}, 1)},
 	}
 }
 
@@ -136,124 +129,6 @@ func (r *recorder) gather(first settled) []settled {
 		}
 	}
 	return batch
-}
-
-// join puts outcomes of webhooks that have a line into it, and returns the rest.
-func (r *recorder) join(batch []settled) []settled {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rest := batch[:0]
-	for _, s := range batch {
-		if l := r.lines[s.Claim.Webhook]; l != nil {
-			l.waiting = append(l.waiting, s)
-			continue
-		}
-		rest = append(rest, s)
-	}
-	return rest
-}
-
-// setApart makes a line for each webhook of a batch that was not recorded. A
-// line ends before the last of its outcomes counts as settled, or soon after.
-func (r *recorder) setApart(ctx context.Context, batch []settled, holder string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range batch {
-		l := r.lines[s.Claim.Webhook]
-		if l == nil {
-			l = &line{}
-			r.lines[s.Claim.Webhook] = l
-			r.engine.unsettled.Add(1)
-			go func() { // waited for by unsettled
-				defer r.engine.unsettled.Done()
-				r.drain(ctx, s.Claim.Webhook, l)
-			}()
-		}
-		l.waiting = append(l.waiting, s)
-		l.doubt(holder)
-	}
-}
-
-// doubt notes a name, once: those of one webhook come one after the other.
-func (l *line) doubt(holder string) {
-	if n := len(l.doubtful); n == 0 || l.doubtful[n-1] != holder {
-		l.doubtful = append(l.doubtful, holder)
-	}
-}
-
-// drain records a line until nothing waits in it.
-func (r *recorder) drain(ctx context.Context, hook webhook.WebhookID, l *line) {
-	for {
-		batch, doubtful := r.next(hook, l)
-		if len(batch) == 0 {
-			r.engine.clearDoubts(ctx, webhook.Doubt{Holders: doubtful, Webhooks: []webhook.WebhookID{hook}})
-			return
-		}
-		r.insist(ctx, l, batch)
-	}
-}
-
-// next takes what waits in a line, or ends the line and tells whom it left in doubt.
-func (r *recorder) next(hook webhook.WebhookID, l *line) (batch []settled, doubtful []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := min(len(l.waiting), maxRecord)
-	if n == 0 {
-		delete(r.lines, hook)
-		return nil, l.doubtful
-	}
-	batch = l.waiting[:n:n]
-	l.waiting = l.waiting[n:]
-	return batch, nil
-}
-
-// insist records a batch of one webhook, and keeps trying while PostgreSQL is
-// away: an outcome that is forgotten is a request repeated.
-func (r *recorder) insist(ctx context.Context, l *line, batch []settled) {
-	for backoff := minRecordBackoff; ; backoff = min(2*backoff, maxRecordBackoff) {
-		holder := r.engine.holders.next()
-		err := r.engine.record(ctx, batch, holder)
-		switch {
-		case err == nil:
-			return
-		case !errors.Is(err, webhook.ErrUnavailable):
-			r.insistOnEach(ctx, l, batch, err)
-			return
-		case r.engine.hopeless(batch):
-			r.engine.giveUp(ctx, batch, err)
-			return
-		}
-		r.mu.Lock()
-		l.doubt(holder)
-		r.mu.Unlock()
-		timer := time.NewTimer(backoff)
-		<-timer.C
-	}
-}
-
-// insistOnEach finds the outcome that PostgreSQL cannot take among its
-// neighbours. Nothing a receiver answers should do that; should it happen, the
-// outcome counts without its texts rather than not at all.
-func (r *recorder) insistOnEach(ctx context.Context, l *line, batch []settled, cause error) {
-	if len(batch) > 1 {
-		for _, s := range batch {
-			r.insist(ctx, l, []settled{s})
-		}
-		return
-	}
-	s := batch[0]
-	if s.bare {
-		r.engine.giveUp(ctx, batch, cause)
-		return
-	}
-	r.engine.cfg.Log.ErrorContext(ctx, "outcome refused, recording it without the answer's texts",
-		obs.Delivery(s.Claim.Delivery), obs.Attempt(s.Attempt.Number), obs.Err(cause))
-	s.bare = true
-	s.Attempt.ResponseHeaders, s.Attempt.ResponseBody = nil, ""
-	if s.Attempt.ErrorClass != webhook.NoError {
-		s.Attempt.Error = "unreadable"
-	}
-	r.insist(ctx, l, []settled{s})
 }
 
 // record commits a batch, with as many slots for the next deliveries as their
