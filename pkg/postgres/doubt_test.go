@@ -167,14 +167,20 @@ func TestWork_claimingAndClosingLanesDoNotDeadlock(t *testing.T) {
 				done <- err
 			}()
 		}
-		go func() { done <- b.relay.Disable(context.WithoutCancel(t.Context()), hooks, "test") }()
+		go func() { // as who records a 410 does, while others are claiming
+			_, err := b.db.ExecContext(context.WithoutCancel(t.Context()), `UPDATE lanes SET quiet_until = 'infinity'`)
+			if err == nil {
+				_, err = b.relay.DisableGone(context.WithoutCancel(t.Context()), hooks)
+			}
+			done <- err
+		}()
 		for range 3 {
 			if err := <-done; err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
 		b.exec(t, `TRUNCATE pending_deliveries`)
-		b.exec(t, `UPDATE lanes SET open = true, admitted = 0, queued = 0`)
+		b.exec(t, `UPDATE lanes SET open = true, admitted = 0, queued = 0, quiet_until = NULL`)
 		b.exec(t, `UPDATE webhooks SET status = 'active', status_reason = ''`)
 	}
 }

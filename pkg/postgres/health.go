@@ -17,9 +17,11 @@ const (
 	// laneState is what a lane l keeps beside its counts.
 	laneState = `l.quiet_until, l.failing_since, l.failed_at, l.failures, l.told_at`
 
-	// aboutHealth sums up the settled attempts of a lane.
+	// aboutHealth sums up the settled attempts of a lane. A 410 makes it quiet for
+	// ever, before anybody can be sent after it; to disable its webhook takes other
+	// locks, and comes after.
 	aboutHealth = `
-		now() + nullif(max(quiet_for), 0) * interval '1 second' AS quiet_until,
+		CASE WHEN bool_or(reason = 'receiver_gone') THEN 'infinity' ELSE now() + nullif(max(quiet_for), 0) * interval '1 second' END AS quiet_until,
 		bool_or(status = 'success') AS succeeded, bool_or(status <> 'success') AS failed,
 		bool_or(reason IN ` + exhausted + `) AS exhausted,
 		array_agg(failed_before) FILTER (WHERE status <> 'success') AS failed_before`
@@ -42,6 +44,10 @@ SELECT webhook_id FROM lanes
 WHERE open AND failures >= $2 AND failed_at - failing_since >= $1 * interval '1 second'
 ORDER BY webhook_id LIMIT $3`
 
+	lanesGone = `SELECT webhook_id FROM lanes WHERE ` + isGone + ` ORDER BY webhook_id LIMIT $1`
+	whoIsGone = `SELECT webhook_id FROM lanes WHERE webhook_id = ANY ($1::uuid[]) AND ` + isGone
+	isGone    = `open AND quiet_until = 'infinity'`
+
 	lockActive  = `SELECT id FROM webhooks WHERE id = ANY ($1::uuid[]) AND status = 'active' AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE`
 	laneFailing = `SELECT failing_since, failed_at, failures FROM lanes WHERE webhook_id = $1 AND open AND failing_since IS NOT NULL`
 	disable     = `UPDATE webhooks SET status = 'disabled', status_reason = $2, updated_at = now() WHERE id = ANY ($1::uuid[])`
@@ -53,19 +59,24 @@ type failingRow struct {
 	Failures int       `db:"failures"`
 }
 
-// DisableFailing disables webhooks that fail beyond tolerance, about limit of
-// them, and returns them. One that cannot be disabled now does not keep the
-// others from it; whoever dies here leaves it to the next call.
+// DisableFailing disables webhooks that fail beyond tolerance, and those of which
+// whoever recorded a 410 could not do it: about limit of each. It returns them. One
+// that cannot be disabled now does not keep the others from it; whoever dies here
+// leaves it to the next call.
 func (r *Relay) DisableFailing(ctx context.Context, tolerance webhook.Tolerance, limit int) (disabled []webhook.WebhookID, err error) {
-	var rows []string
-	if err := r.db.SelectContext(ctx, &rows, lanesBeyond, tolerance.For.Seconds(), tolerance.Deliveries, limit); err != nil {
-		return nil, dbError("finding lanes that only fail", err)
-	}
-	hooks, err := webhookIDs(rows)
+	gone, err := r.lanes(ctx, lanesGone, limit)
 	if err != nil {
 		return nil, err
 	}
-	for _, hook := range hooks {
+	failing, err := r.lanes(ctx, lanesBeyond, tolerance.For.Seconds(), tolerance.Deliveries, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, hook := range gone {
+		done, fault := r.DisableGone(ctx, []webhook.WebhookID{hook})
+		disabled, err = append(disabled, done...), errors.Join(err, fault)
+	}
+	for _, hook := range failing {
 		done, fault := r.disableFailing(ctx, hook, tolerance)
 		err = errors.Join(err, fault)
 		if done {
@@ -73,6 +84,15 @@ func (r *Relay) DisableFailing(ctx context.Context, tolerance webhook.Tolerance,
 		}
 	}
 	return disabled, err
+}
+
+// lanes runs a query for webhooks that may have to be disabled.
+func (r *Relay) lanes(ctx context.Context, query string, args ...any) ([]webhook.WebhookID, error) {
+	var rows []string
+	if err := r.db.SelectContext(ctx, &rows, query, args...); err != nil {
+		return nil, dbError("finding lanes that only fail", err)
+	}
+	return webhookIDs(rows)
 }
 
 // disableFailing looks again under the lane's lock: a success may have come.
@@ -101,16 +121,28 @@ func (r *Relay) disableFailing(ctx context.Context, hook webhook.WebhookID, tole
 	return done && err == nil, err
 }
 
-// Disable stops webhooks on the service's own decision; their deliveries are
-// held. One that is not active is left as it is.
-func (r *Relay) Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error {
-	return inTx(ctx, r.db, func(tx *sqlx.Tx) error {
+// DisableGone disables those of the given webhooks that have answered 410, and
+// returns them; their deliveries are held. It leaves alone who is not active, and
+// who was resumed or got another URL since.
+func (r *Relay) DisableGone(ctx context.Context, hooks []webhook.WebhookID) (disabled []webhook.WebhookID, err error) {
+	var gone []string
+	err = inTx(ctx, r.db, func(tx *sqlx.Tx) error {
 		active, err := lockActiveTx(ctx, tx, webhookUUIDs(hooks))
-		if err != nil {
+		if err != nil || len(active) == 0 {
 			return err
 		}
-		return disableTx(ctx, tx, active, reason)
+		if _, err := tx.ExecContext(ctx, lockLanesInOrder, pq.Array(active)); err != nil {
+			return dbError("locking lanes", err)
+		}
+		if err := tx.SelectContext(ctx, &gone, whoIsGone, pq.Array(active)); err != nil {
+			return dbError("reading which lanes answered 410", err)
+		}
+		return disableTx(ctx, tx, gone, webhook.GoneReason)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return webhookIDs(gone)
 }
 
 // lockActiveTx, too, locks in order: two workers may disable the same ones.

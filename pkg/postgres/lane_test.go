@@ -27,9 +27,11 @@ func TestRelay_closesALaneInTheOrderOfAClaim(t *testing.T) {
 
 	claim := b.begin(t)
 	lockDelivery(t, claim, inOrder[0])
+	b.exec(t, `UPDATE lanes SET quiet_until = 'infinity'`)
 	disabled := make(chan error, 1)
 	go func() { // waited for below
-		disabled <- b.relay.Disable(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook}, "gone")
+		_, err := b.relay.DisableGone(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook})
+		disabled <- err
 	}()
 	b.awaitBlocked(t, 1)
 	for _, id := range inOrder[1:] {
@@ -39,7 +41,7 @@ func TestRelay_closesALaneInTheOrderOfAClaim(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-disabled; err != nil {
-		t.Errorf("Disable beside a claim: %v", err)
+		t.Errorf("DisableGone beside a claim: %v", err)
 	}
 }
 

@@ -140,9 +140,7 @@ func TestWork_whatNobodyWantsToHearIsNotNoted(t *testing.T) {
 	hook := b.webhook(t, "acme", "*", "delivery.*", "webhook.*")
 	b.webhook(t, "other", "delivery.*", "webhook.*")
 	b.deliver(t, hook, webhook.Failed)
-	if err := b.relay.Disable(t.Context(), []webhook.WebhookID{hook}, "gone"); err != nil {
-		t.Fatal(err)
-	}
+	b.disable(t, hook)
 	var notices int
 	if err := b.db.GetContext(t.Context(), &notices, `SELECT count(*) FROM notices`); err != nil || notices != 0 {
 		t.Errorf("notices = %d, %v, want none", notices, err)
@@ -207,9 +205,7 @@ func TestRelay_disablingIsTold(t *testing.T) {
 	gone, failing := b.webhook(t, "acme", "lead.created"), b.webhook(t, "acme", "lead.created")
 	ear := b.webhook(t, "acme", "webhook.disabled")
 	for range 2 { // it is disabled already the second time
-		if err := b.relay.Disable(t.Context(), []webhook.WebhookID{gone}, "the receiver answered 410 Gone"); err != nil {
-			t.Fatal(err)
-		}
+		b.disable(t, gone)
 	}
 	b.exec(t, `UPDATE lanes SET failing_since = now() - interval '1 hour', failed_at = now(), failures = 3 WHERE webhook_id = $1`, failing.UUID())
 	b.disableFailing(t, webhook.Tolerance{For: time.Hour, Deliveries: 3})

@@ -21,10 +21,10 @@ func unscoped() map[string][]string {
 	return map[string][]string{
 		"the worker is told ids by a bell, not by a client, and finds the tenant in their rows": {
 			"claimDeliveries", "mayBeSent", "recordOutcomes", "recordedBefore", "admitNext", "admitDue", "lockLanes", "releaseDeliveries", "extendLeases", "releaseHeld",
-			"selectDestinations", "disable", "lockActive", "laneFailing", "webhooksDue",
+			"selectDestinations", "disable", "lockActive", "laneFailing", "whoIsGone", "webhooksDue",
 		},
 		"the relay and the housekeeping look after all tenants alike, and answer nobody": {
-			"ringUnclaimed", "lanesWithRoom", "lanesBeyond", "lanesWithOld", "suspectLanes", "driftOfLane", "mendLane", "forgetOfLane",
+			"ringUnclaimed", "lanesWithRoom", "lanesBeyond", "lanesGone", "lanesWithOld", "suspectLanes", "driftOfLane", "mendLane", "forgetOfLane",
 			"deletedLanes", "buryDeliveries", "dropEmptyLane", "lockDeletedLane", "deleteOldKeys", "deleteOldWebhooks", "selectStrays", "tenantsWithNotices",
 		},
 		"lanes are locked and closed by the ids of webhooks that a scoped statement of the same transaction has found": {

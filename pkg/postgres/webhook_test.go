@@ -180,9 +180,7 @@ func TestWebhooks_resumingWhatTheServiceDisabled(t *testing.T) {
 	b := setupManage(t)
 	id := b.create(t, newWebhook(t, "acme", "*"))
 	b.accept(t, b.submission(t, "acme", 2))
-	if err := b.relay.Disable(t.Context(), []webhook.WebhookID{id}, "receiver answered 410"); err != nil {
-		t.Fatal(err)
-	}
+	b.disable(t, id)
 	b.set(t, "acme", id, webhook.Paused)
 	b.set(t, "acme", id, webhook.Active)
 	if rung, err := b.work.Fill(t.Context(), []webhook.WebhookID{id}); err != nil || len(rung) != 2 {

@@ -383,9 +383,7 @@ func TestRelay_disableHoldsWhatNobodySends(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.relay.Disable(t.Context(), []webhook.WebhookID{hook}, "gone"); err != nil {
-		t.Fatal(err)
-	}
+	b.disable(t, hook)
 	if diff := cmp.Diff(laneRow{1, 4, 1, 4}, b.lane(t, hook)); diff != "" {
 		t.Error(diff)
 	}

@@ -32,6 +32,9 @@ func (f Failing) Exceeds(t Tolerance) bool {
 	return f.Deliveries >= t.Deliveries && f.Until.Sub(f.Since) >= t.For
 }
 
+// GoneReason is why a webhook that answered 410 is disabled, for people.
+const GoneReason = "the receiver answered 410 Gone"
+
 // Reason is why a webhook that failed so is disabled, for people.
 func (f Failing) Reason() string {
 	return "only failures since " + f.Since.UTC().Format(time.RFC3339) + ", in " + strconv.Itoa(f.Deliveries) + " deliveries"

@@ -53,7 +53,7 @@ CREATE TABLE lanes (
     deleted    boolean NOT NULL DEFAULT false,
     admitted   integer NOT NULL DEFAULT 0,      -- pending event deliveries that hold a slot
     queued     bigint  NOT NULL DEFAULT 0,      -- pending event deliveries that do not
-    -- The receiver wants no requests until then (Retry-After).
+    -- The receiver wants no requests until then (Retry-After), or at all ('infinity': 410).
     quiet_until timestamptz,
     -- Failed attempts with no success since: the first, the last, and how many
     -- deliveries had one.

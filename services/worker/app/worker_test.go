@@ -301,19 +301,6 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
-func TestWorker_410DisablesTheWebhookAndHoldsTheRest(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	id := b.webhook(nil)
-	b.receiver.answer = func(*http.Request, int) int { return 410 }
-	b.doorbell.RingFirst(b.accept(1))
-	b.worker()
-	b.await("disabled", `status = 'disabled' AND status_reason <> '' FROM webhooks WHERE id = $1`, id.UUID())
-	b.await("failed", `failure_reason = 'receiver_gone' FROM deliveries`)
-	b.doorbell.RingFirst(b.accept(2))
-	b.await("held", `admitted = 0 AND queued = 2 FROM lanes`)
-}
-
 func TestI2_emptiedRedisLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

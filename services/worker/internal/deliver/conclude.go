@@ -78,16 +78,17 @@ func (e *Engine) logAttempt(ctx context.Context, o webhook.Outcome) {
 		obs.Duration(o.Attempt.Duration), next)
 }
 
-// disable stops webhooks that answered 410. A crash before it does no harm: the
-// next delivery is answered 410 again.
+// disable stops webhooks that answered 410. Their lanes are quiet since that was
+// recorded: when it fails, or this process dies before it, nothing is sent to them,
+// and the relay does it.
 func (e *Engine) disable(ctx context.Context, hooks []webhook.WebhookID) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := e.cfg.Disabler.Disable(ctx, hooks, "the receiver answered 410 Gone"); err != nil {
-		e.cfg.Log.WarnContext(ctx, "webhooks not disabled, their next 410 will", obs.Count(len(hooks)), obs.Err(err))
-		return
+	disabled, err := e.cfg.Disabler.DisableGone(ctx, hooks)
+	if err != nil {
+		e.cfg.Log.WarnContext(ctx, "webhooks that answered 410 not disabled, the relay will", obs.Count(len(hooks)), obs.Err(err))
 	}
-	for _, hook := range hooks {
+	for _, hook := range disabled {
 		e.cfg.Log.InfoContext(ctx, "webhook disabled by 410", obs.Webhook(hook))
 	}
 }

@@ -36,9 +36,10 @@ type Doorbell interface {
 	RingOwn(o webhook.Owed, notBefore time.Time, lastError string, exhausted bool)
 }
 
-// Disabler stops webhooks whose receiver wants no more.
+// Disabler stops those of the given webhooks whose receivers want no more, and
+// returns them.
 type Disabler interface {
-	Disable(ctx context.Context, hooks []webhook.WebhookID, reason string) error
+	DisableGone(ctx context.Context, hooks []webhook.WebhookID) ([]webhook.WebhookID, error)
 }
 
 // idleShare of the slots must be free before a record calls for more deliveries

@@ -63,7 +63,9 @@ func (s *slowCommit) AdmitDue(context.Context, []webhook.DeliveryID, webhook.Roo
 	return a, nil
 }
 
-func (s *slowCommit) Disable(context.Context, []webhook.WebhookID, string) error { return nil }
+func (s *slowCommit) DisableGone(context.Context, []webhook.WebhookID) (disabled []webhook.WebhookID, _ error) {
+	return disabled, nil
+}
 
 // quiet is a doorbell that nobody hears.
 type quiet struct{}

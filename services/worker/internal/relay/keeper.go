@@ -133,11 +133,11 @@ func (k *Keeper) mend(ctx context.Context) error {
 	return err
 }
 
-// judge disables webhooks that fail beyond tolerance.
+// judge disables webhooks that fail beyond tolerance, or whose 410 nobody else saw to.
 func (k *Keeper) judge(ctx context.Context) error {
 	disabled, err := k.cfg.Lanes.DisableFailing(ctx, k.cfg.Tolerance, judgePage)
 	for _, hook := range disabled {
-		k.cfg.Log.InfoContext(ctx, "webhook disabled: it has only failed", obs.Webhook(hook))
+		k.cfg.Log.InfoContext(ctx, "webhook disabled: it has only failed, or answered 410", obs.Webhook(hook))
 	}
 	return err
 }

@@ -91,3 +91,29 @@ func TestKeeper_disablesWhatOnlyFailsWithinTenTicks(t *testing.T) {
 		}
 	}
 }
+
+func TestKeeper_disablesWhatAnswered410WithinTenTicks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owed := b.accept(window + 2)
+	claims, err := b.work.Claim(t.Context(), deliveries(owed[:1]), "h")
+	if err != nil || len(claims) != 1 {
+		t.Fatal(claims, err)
+	}
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{{ // and whoever records it dies
+		Claim: claims[0], Attempt: webhook.Attempt{Number: 1, ResponseStatus: 410, ErrorClass: webhook.ClassStatus, Error: "x"},
+		Next: webhook.Next{Status: webhook.Failed, Reason: webhook.ReceiverGone, DisableWebhook: true},
+	}}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
+	if err != nil || len(adm.Claimed)+len(adm.Rung) != 0 {
+		t.Fatal(adm, err)
+	}
+	b.exec(`UPDATE pending_deliveries SET rung_at = now() - interval '1 hour', due_at = now() - interval '1 hour'`)
+	for range 10 {
+		b.tick("after a 410", 0)
+		b.keeper.Tick(t.Context())
+	}
+	var status string
+	if err := b.db.GetContext(t.Context(), &status, `SELECT status FROM webhooks`); err != nil || status != "disabled" {
+		t.Errorf("the webhook is %s, %v", status, err)
+	}
+}
