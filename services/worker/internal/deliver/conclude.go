@@ -25,7 +25,7 @@ func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admi
 			continue
 		}
 		e.tell(ctx, s)
-		if s.Next.DisableWebhook {
+		if s.Next.DisableWebhook && s.Claim.Kind == webhook.KindEvent {
 			gone = append(gone, s.Claim.Webhook)
 		}
 	}
