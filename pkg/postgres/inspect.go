@@ -60,17 +60,19 @@ type WorkFacts struct {
 
 const (
 	selectPendingStates = `
-SELECT count(*) FILTER (WHERE NOT p.admitted AND NOT l.open) AS held,
+SELECT count(*) FILTER (WHERE held) AS held,
 	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at > now()) + count(*) FILTER (WHERE quiet) AS waiting,
 	count(*) FILTER (WHERE NOT p.admitted AND l.open AND p.due_at <= now() AND NOT quiet) AS parked,
-	count(*) FILTER (WHERE p.admitted AND coalesce(p.lease_until <= now(), true) AND NOT quiet) AS rung,
+	count(*) FILTER (WHERE rung) AS rung,
 	count(*) FILTER (WHERE p.admitted AND p.lease_until > now()) AS leased,
-	coalesce(extract(epoch FROM max(now() - p.due_at)
-		FILTER (WHERE p.admitted AND p.due_at <= now() AND coalesce(p.lease_until <= now(), true) AND NOT quiet)), 0) AS oldest_rung
+	coalesce(extract(epoch FROM max(now() - p.due_at) FILTER (WHERE rung AND p.due_at <= now())), 0) AS oldest_rung
 FROM pending_deliveries p JOIN lanes l ON l.webhook_id = p.webhook_id, LATERAL (
-	-- Due, and nobody may come for it now: it waits for its lane.
-	SELECT l.open AND p.kind = 'event' AND coalesce(l.quiet_until > now(), false) AND p.due_at <= now()
-		AND coalesce(p.lease_until <= now(), true) AS quiet) q`
+	SELECT coalesce(p.lease_until <= now(), true) AS free, p.kind = 'event' AND NOT l.open AS shut,
+		-- Due, and nobody may come for it now: it waits for its lane.
+		p.kind = 'event' AND l.open AND coalesce(l.quiet_until > now(), false) AND p.due_at <= now() AS quieted
+) q, LATERAL (
+	SELECT free AND shut AS held, free AND quieted AS quiet, p.admitted AND free AND NOT shut AND NOT quieted AS rung
+) s`
 
 	selectLeader = `
 SELECT coalesce(string_agg(coalesce(host(a.client_addr), 'a local socket') || ' (pid ' || a.pid || ')', ', '), '')

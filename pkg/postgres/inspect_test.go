@@ -61,7 +61,8 @@ INSERT INTO pending_deliveries (delivery_id, webhook_id, tenant_id, event_id, ev
 	(gen_random_uuid(), md5('1')::uuid, 't', gen_random_uuid(), 'a', 3, true, now(), now() + interval '1 hour', 'w'),
 	(gen_random_uuid(), md5('1')::uuid, 't', gen_random_uuid(), 'a', 3, false, now(), NULL, NULL),
 	(gen_random_uuid(), md5('1')::uuid, 't', gen_random_uuid(), 'a', 3, false, now() + interval '1 hour', NULL, NULL),
-	(gen_random_uuid(), md5('2')::uuid, 't', gen_random_uuid(), 'a', 3, false, now(), NULL, NULL);
+	(gen_random_uuid(), md5('2')::uuid, 't', gen_random_uuid(), 'a', 3, false, now(), NULL, NULL),
+	(gen_random_uuid(), md5('2')::uuid, 't', gen_random_uuid(), 'a', 3, true, now(), now() - interval '1 minute', 'w');
 INSERT INTO events_default (id, tenant_id, type, body) VALUES (uuid_floor('2001-01-01'), 't', 'a', '{}')`)
 	if _, err := postgres.NewPruner(db).CreatePartitions(t.Context(), time.Now(), 5); err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ INSERT INTO events_default (id, tenant_id, type, body) VALUES (uuid_floor('2001-
 		t.Errorf("leader %q, oldest rung %s", facts.Leader, facts.OldestRung)
 	}
 	facts.Leader, facts.OldestRung = "", 0
-	want := postgres.WorkFacts{Held: 1, Waiting: 1, Parked: 1, Rung: 2, Leased: 1, DaysAhead: 5, Strays: true}
+	want := postgres.WorkFacts{Held: 2, Waiting: 1, Parked: 1, Rung: 2, Leased: 1, DaysAhead: 5, Strays: true}
 	if diff := cmp.Diff(want, facts); diff != "" {
 		t.Error(diff)
 	}

@@ -56,9 +56,12 @@ const (
 	admitsNew = `l.open AND ` + notQuiet + ` AND (l.admitted <= 0 OR l.queued <= 0 OR NOT EXISTS (
 	SELECT FROM pending_deliveries p WHERE p.webhook_id = l.webhook_id AND NOT p.admitted AND p.due_at < now() - interval '2 seconds' OFFSET 0))`
 	// mayBeSent is what a claim asks of an admitted row of pending_deliveries: its
-	// lane may have become quiet since.
-	mayBeSent = `(kind = 'test' OR NOT EXISTS (
-	SELECT FROM lanes l WHERE l.webhook_id = pending_deliveries.webhook_id AND l.quiet_until > now()))`
+	// lane may have been closed, or have become quiet, while somebody had it leased
+	// or was on his way to it. It stays admitted then, and is rung for when that is
+	// over. A test send goes out until its webhook is deleted.
+	mayBeSent = `NOT EXISTS (
+	SELECT FROM lanes l WHERE l.webhook_id = pending_deliveries.webhook_id
+		AND (NOT l.open OR l.quiet_until > now()) AND (pending_deliveries.kind = 'event' OR l.deleted) OFFSET 0)`
 )
 
 // closeLanesTx holds the deliveries of webhooks from now on: paused, disabled

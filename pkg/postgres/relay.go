@@ -21,12 +21,12 @@ func NewRelay(db *sqlx.DB) *Relay { return &Relay{db: db, stmts: newPrepared(db)
 // ringUnclaimed lists admitted deliveries that no live lease holds and that
 // nobody claimed within a grace that doubles with each ring, up to 32 times.
 // Of those whose lease has ended nobody can be on the way: they only leave who is
-// late the time to record. Nobody may come for those of a quiet lane;
+// late the time to record. Nobody may come for those of a closed or quiet lane;
 // when it is so no more, their bells are long gone.
 const ringUnclaimed = `
 WITH late AS (
 	SELECT delivery_id FROM (
-		SELECT p.* FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.admitted > 0 AND NOT l.deleted AND ` + notQuiet + `
+		SELECT p.* FROM lanes l CROSS JOIN LATERAL (` + admittedOf + `) p WHERE l.admitted > 0 AND l.open AND ` + notQuiet + `
 		UNION ALL
 		SELECT * FROM pending_deliveries WHERE kind = 'test'
 	) p

@@ -51,9 +51,10 @@ const leaseMillis = `(w.timeout_ms + 10000)`
 const leaseOver = `(lease_until < now() AND now() > pg_postmaster_start_time() + interval '5 seconds')`
 
 // claimDeliveries leases those of the given deliveries that are admitted, that
-// no live lease holds, and whose lane is not quiet. Two claims of one delivery are harmless: the loser
-// waits for the row, looks again and finds the winner's lease. Rows are locked
-// in the order of their ids, as whoever closes lanes does it.
+// no live lease holds, and whose lane is open and not quiet. Two claims of one
+// delivery are harmless: the loser waits for the row, looks again and finds the
+// winner's lease. Rows are locked in the order of their ids, as whoever closes
+// lanes does it.
 const claimDeliveries = `
 WITH free AS MATERIALIZED (
 	SELECT delivery_id FROM pending_deliveries
@@ -70,8 +71,8 @@ SELECT ` + claimColumns + `
 FROM p JOIN webhooks w ON w.id = p.webhook_id JOIN events e ON e.id = p.event_id`
 
 // Claim leases deliveries to holder, which must be unique to this call (I3).
-// Those that are finished, not admitted, leased by another, or of a quiet lane
-// are left out.
+// Those that are finished, not admitted, leased by another, or of a closed or quiet
+// lane are left out.
 func (s *Work) Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error) {
 	at := s.now()
 	var rows []claimRow

@@ -66,8 +66,8 @@ CREATE TABLE lanes (
     CHECK ((failing_since IS NULL) = (failed_at IS NULL)),
     CHECK ((failing_since IS NULL) = (failures = 0))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
--- Every claim asks whether its lane is quiet: of an index that is nearly empty.
-CREATE INDEX lanes_quiet ON lanes (webhook_id) WHERE quiet_until IS NOT NULL;
+-- Every claim asks whether its lane is closed or quiet: of an index that is nearly empty.
+CREATE INDEX lanes_shut ON lanes (webhook_id) WHERE quiet_until IS NOT NULL OR NOT open;
 
 CREATE TABLE idempotency_keys (
     tenant_id  text        NOT NULL,

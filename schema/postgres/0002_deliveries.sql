@@ -85,10 +85,10 @@ CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 -- Small, hot and unpartitioned, so that neither what is finished nor how long
 -- it is kept costs the delivery path anything.
 --
---   held    = not admitted, lane closed
+--   held    = not leased, lane closed; admitted is what was leased when that was done
 --   waiting = not admitted, due later
 --   parked  = not admitted, due
---   rung    = admitted, no live lease; not to be claimed while its lane is quiet
+--   rung    = admitted, no live lease; not to be claimed while its lane is quiet or closed
 --   leased  = admitted, lease_until in the future: some worker is sending it
 CREATE TABLE pending_deliveries (
     delivery_id  uuid        NOT NULL PRIMARY KEY,
