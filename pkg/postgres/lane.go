@@ -58,10 +58,13 @@ const (
 	// mayBeSent is what a claim asks of an admitted row of pending_deliveries: its
 	// lane may have been closed, or have become quiet, while somebody had it leased
 	// or was on his way to it. It stays admitted then, and is rung for when that is
-	// over. A test send goes out until its webhook is deleted.
+	// over. A test send goes out until its webhook is deleted, once at most, and only
+	// while somebody may wait for it: the relay ends the others.
 	mayBeSent = `NOT EXISTS (
 	SELECT FROM lanes l WHERE l.webhook_id = pending_deliveries.webhook_id
-		AND (NOT l.open OR l.quiet_until > now()) AND (pending_deliveries.kind = 'event' OR l.deleted) OFFSET 0)`
+		AND (NOT l.open OR l.quiet_until > now()) AND (pending_deliveries.kind = 'event' OR l.deleted) OFFSET 0)
+	AND CASE WHEN kind = 'test' THEN lease_until IS NULL AND due_at > now() - interval '5 seconds'
+		- (SELECT timeout_ms FROM webhooks w WHERE w.id = pending_deliveries.webhook_id) * interval '1 millisecond' ELSE true END`
 )
 
 // closeLanesTx holds the deliveries of webhooks from now on: paused, disabled

@@ -25,7 +25,7 @@ func unscoped() map[string][]string {
 		},
 		"the relay and the housekeeping look after all tenants alike, and answer nobody": {
 			"ringUnclaimed", "lanesWithRoom", "lanesBeyond", "lanesGone", "lanesWithOld", "suspectLanes", "driftOfLane", "mendLane", "forgetOfLane",
-			"deletedLanes", "buryDeliveries", "dropEmptyLane", "lockDeletedLane", "deleteOldKeys", "deleteOldWebhooks", "selectStrays", "tenantsWithNotices",
+			"endTests", "deletedLanes", "buryDeliveries", "dropEmptyLane", "lockDeletedLane", "deleteOldKeys", "deleteOldWebhooks", "selectStrays", "tenantsWithNotices",
 		},
 		"lanes are locked and closed by the ids of webhooks that a scoped statement of the same transaction has found": {
 			"closeLanes", "admittedOf", "lockLanesInOrder", "lockLiveLanes", "lockOneLane",

@@ -12,7 +12,8 @@ import (
 )
 
 // TestSends asks for single requests that somebody waits for. They have one
-// attempt, take no slot of their webhook's window, and go out when it is paused.
+// attempt, take no slot of their webhook's window, and go out when it is paused. No
+// request is made twice, nor when its time to wait is over.
 type TestSends struct{ db *sqlx.DB }
 
 // NewTestSends makes a store; any pool will do.
@@ -73,4 +74,29 @@ func (s *TestSends) Cancel(ctx context.Context, tenant webhook.TenantID, id webh
 	}
 	n, err := res.RowsAffected()
 	return n == 1, dbError("canceling a test send", err)
+}
+
+// endTests finishes test sends that a claim leaves alone, since 5 s: who is late
+// may still record how they went.
+const endTests = `
+WITH over AS MATERIALIZED (
+	SELECT p.delivery_id, p.lease_until IS NOT NULL AS begun
+	FROM pending_deliveries p JOIN webhooks w ON w.id = p.webhook_id
+	WHERE p.kind = 'test' AND (lease_until IS NULL OR ` + leaseOver + `)
+		AND coalesce(p.lease_until, p.due_at + w.timeout_ms * interval '1 millisecond') < now() - interval '5 seconds'
+	ORDER BY p.delivery_id LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+), gone AS (
+	DELETE FROM pending_deliveries WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM over)) RETURNING delivery_id, webhook_id
+)
+UPDATE deliveries d SET status = 'failed', failure_reason = 'canceled', next_attempt_at = NULL, completed_at = now(),
+	last_error = CASE WHEN over.begun THEN 'the worker that had this test stopped before it could record how it went; the request may have been made'
+		ELSE 'no worker took this test in time' END
+FROM gone JOIN over ON over.delivery_id = gone.delivery_id
+WHERE d.webhook_id = gone.webhook_id AND d.id = gone.delivery_id`
+
+// EndTests finishes as canceled, limit at a time, test sends whose worker died, and
+// those that nobody took while somebody waited for them. Neither is sent any more.
+func (r *Relay) EndTests(ctx context.Context, limit int) error {
+	_, err := r.db.ExecContext(ctx, endTests, limit)
+	return dbError("ending test sends", err)
 }

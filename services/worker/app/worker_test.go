@@ -440,24 +440,3 @@ func TestI10_aLockedLaneDelaysItsOwnWebhookOnly(t *testing.T) {
 		t.Errorf("%d requests, at most %d for one delivery, want 1", total, most)
 	}
 }
-
-func TestWorker_testSendIsTriedOnceEvenWhenPaused(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	id := b.webhook(nil)
-	if _, err := b.db.Exec(`UPDATE webhooks SET status = 'paused'; UPDATE lanes SET open = false`); err != nil {
-		t.Fatal(err)
-	}
-	b.receiver.answer = func(*http.Request, int) int { return 500 }
-	b.worker()
-	var random [10]byte
-	_, _ = rand.Read(random[:])
-	owed, _, err := postgres.NewTestSends(b.db).Ask(t.Context(), id, webhook.Event{
-		ID: webhook.NewEventID(time.Now(), random), Tenant: tenant, Type: webhook.TestEventType, Body: `{}`,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.doorbell.Ring([]webhook.Owed{owed})
-	b.await("failed once", `status = 'failed' AND attempt_count = 1 FROM deliveries`)
-}

@@ -11,8 +11,10 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
-// Lanes is what a Keeper keeps in order.
+// Lanes is what a Keeper keeps in order, and what goes by them without waiting
+// there: test sends.
 type Lanes interface {
+	EndTests(ctx context.Context, limit int) error
 	Deleted(ctx context.Context, after webhook.WebhookID, limit int) ([]webhook.WebhookID, error)
 	Bury(ctx context.Context, hook webhook.WebhookID, limit int) (more bool, err error)
 	MendLanes(ctx context.Context, after webhook.WebhookID, limit int) (next webhook.WebhookID, mended int, err error)
@@ -29,6 +31,8 @@ type KeeperConfig struct {
 }
 
 const (
+	// endTests test sends that nobody waits for any more are ended in a tick at most.
+	endTests = 1000
 	// buryPage deleted webhooks share buryLimit in a tick, some of what they owe at a
 	// time: finishing it is in no hurry, however much it is, and what comes next in
 	// the tick may be.
@@ -83,6 +87,7 @@ func (k *Keeper) Tick(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tickLimit)
 	defer cancel()
 	k.tick++
+	k.try(ctx, "ending test sends", func(ctx context.Context) error { return k.cfg.Lanes.EndTests(ctx, endTests) })
 	k.try(ctx, "finishing deleted webhooks", k.bury)
 	if k.tick%mendEvery == 0 {
 		k.try(ctx, "mending lanes", k.mend)

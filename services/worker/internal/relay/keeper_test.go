@@ -22,6 +22,8 @@ type graveyard struct {
 	calls []webhook.WebhookID
 }
 
+func (g *graveyard) EndTests(context.Context, int) error { return nil }
+
 func (g *graveyard) Deleted(_ context.Context, after webhook.WebhookID, _ int) ([]webhook.WebhookID, error) {
 	for i, hook := range g.order {
 		if hook == after {
