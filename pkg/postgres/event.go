@@ -64,7 +64,7 @@ const matched = `
 // Rows are inserted in the order of their ids: most indexes then grow at their
 // end only, which matters where much is owed.
 const owing = `, lane AS MATERIALIZED (
-	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.quiet_until, l.failures, w.max_attempts
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.quiet_until, l.eased, l.failures, w.max_attempts
 	FROM lanes l JOIN webhooks w ON w.id = l.webhook_id
 	WHERE l.webhook_id = ANY (ARRAY(SELECT DISTINCT webhook_id FROM matched)) AND NOT l.deleted
 	ORDER BY l.webhook_id FOR UPDATE OF l

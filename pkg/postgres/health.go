@@ -15,22 +15,25 @@ import (
 // outcomes are recorded. Where a batch has both, a success counts as the last.
 const (
 	// laneState is what a lane l keeps beside its counts.
-	laneState = `l.quiet_until, l.failing_since, l.failed_at, l.failures, l.told_at`
+	laneState = `l.quiet_until, l.eased, l.failing_since, l.failed_at, l.failures, l.told_at`
 
 	// aboutHealth sums up the settled attempts of a lane. A 410 makes it quiet for
 	// ever, before anybody can be sent after it; to disable its webhook takes other
 	// locks, and comes after.
 	aboutHealth = `
 		CASE WHEN bool_or(reason = 'receiver_gone') THEN 'infinity' ELSE now() + nullif(max(quiet_for), 0) * interval '1 second' END AS quiet_until,
+		count(*) FILTER (WHERE status = 'success') AS successes,
 		bool_or(status = 'success') AS succeeded, bool_or(status <> 'success') AS failed,
 		bool_or(reason IN ` + exhausted + `) AS exhausted,
 		array_agg(failed_before) FILTER (WHERE status <> 'success') AS failed_before`
 
 	// newHealth is the laneState of a locked lane l after the attempts f, but for
 	// told_at. A delivery that failed before counts once since the lane has been
-	// failing.
+	// failing. $4 is the window.
 	newHealth = `
 		greatest(l.quiet_until, f.quiet_until) AS quiet_until,
+		CASE WHEN f.quiet_until IS NOT NULL THEN 0
+			WHEN 1 + (l.eased + coalesce(f.successes, 0)) / 10 < $4 THEN l.eased + coalesce(f.successes, 0) END AS eased,
 		CASE WHEN f.succeeded THEN NULL WHEN f.failed THEN coalesce(l.failing_since, now()) ELSE l.failing_since END AS failing_since,
 		CASE WHEN f.succeeded THEN NULL WHEN f.failed THEN now() ELSE l.failed_at END AS failed_at,
 		CASE WHEN f.succeeded THEN 0 WHEN f.failed THEN l.failures + (

@@ -44,10 +44,12 @@ const (
 	inOrder = `SET LOCAL enable_bitmapscan = off`
 	// notQuiet is what admission asks of a lane l beside room.
 	notQuiet = `(l.quiet_until > now()) IS NOT TRUE`
-	// mostOf bounds the window of a lane l that only fails. Two at a time find out
-	// whether its receiver is back, without taking from others what ten would;
-	// the first success opens the whole window.
-	mostOf = `CASE WHEN l.failures >= 20 THEN 2 ELSE 1000000 END`
+	// mostOf bounds the window of a lane l. Of one that only fails, two at a time find
+	// out whether its receiver is back, without taking from others what ten would; the
+	// first success opens the whole window. One whose receiver has asked for silence
+	// begins with one at a time, and has one more after every ten successes: whatever
+	// it takes between two silences, it refuses no more than about a tenth of that.
+	mostOf = `least(CASE WHEN l.failures >= 20 THEN 2 END, 1 + l.eased / 10, 1000000)`
 	// admitsNew is whether a lane l admits new deliveries as far as it has free slots.
 	// Where others have been due for longer, and somebody is at work, he goes on with
 	// those and comes to the new ones. A retry, whose timer may ring up to two seconds

@@ -35,7 +35,7 @@ const (
 
 	// toldState is the laneState of a lane l of which there are news. Clocks of
 	// transactions may be out of step with their locks.
-	toldState = `l.quiet_until, l.failing_since, l.failed_at, l.failures, CASE l.news
+	toldState = `l.quiet_until, l.eased, l.failing_since, l.failed_at, l.failures, CASE l.news
 			WHEN 'webhook.failing' THEN greatest(now(), l.failing_since) WHEN 'webhook.recovered' THEN NULL ELSE l.told_at
 		END AS told_at`
 

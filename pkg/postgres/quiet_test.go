@@ -102,21 +102,43 @@ func TestI10_aQuietLaneGoesOnByItself(t *testing.T) {
 	hook := b.webhook(t, "acme", "*")
 	rung := b.quieten(t, hook, time.Minute)
 	b.accept(t, b.submission(t, "acme", 1)) // due only now: no grace after a quiet
+	withRoom := func() []webhook.WebhookID {
+		t.Helper()
+		hooks, err := b.relay.WithRoom(t.Context(), window, time.Hour, webhook.WebhookID{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hooks
+	}
 	b.endQuiet(t)
-
-	if claims, err := b.work.Claim(t.Context(), rung[:1], "h"); err != nil || len(claims) != 1 {
-		t.Errorf("claimed %d, %v, want the one that was rung before", len(claims), err)
+	if hooks := withRoom(); len(hooks) != 0 {
+		t.Error("the lane has room beside what was rung for before it was quiet")
+	}
+	claims, err := b.work.Claim(t.Context(), rung[:1], "h")
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claimed %d, %v, want the one that was rung before", len(claims), err)
 	}
 	b.exec(t, `UPDATE pending_deliveries SET rung_at = now() - interval '3 seconds'`)
-	if owed, err := b.relay.Unclaimed(t.Context(), 2*time.Second, true, 100); err != nil || len(owed) != window-2 {
+	owed, err := b.relay.Unclaimed(t.Context(), 2*time.Second, true, 100)
+	if err != nil || len(owed) != window-2 {
 		t.Errorf("the relay rings for %d, %v, want the %d others", len(owed), err, window-2)
 	}
-	hooks, err := b.relay.WithRoom(t.Context(), window, time.Hour, webhook.WebhookID{}, 100)
-	if err != nil || len(hooks) != 1 {
-		t.Fatalf("lanes with room = %v, %v, want this one at once", hooks, err)
+	for _, o := range owed {
+		claims = append(claims, b.claim(t, o.Delivery))
+	}
+	for _, c := range claims {
+		b.record(t, tooMany(c, webhook.Retrying, time.Minute))
+	}
+	if hooks := withRoom(); len(hooks) != 0 {
+		t.Error("a quiet lane has room")
+	}
+	b.endQuiet(t)
+	hooks := withRoom()
+	if len(hooks) != 1 {
+		t.Fatalf("lanes with room = %v, want this one at once", hooks)
 	}
 	if adm, err := b.work.Admit(t.Context(), hooks, webhook.Room{Ring: webhook.NoLimit}); err != nil || len(adm.Rung) != 1 {
-		t.Errorf("admitted %d, %v, want the one free slot filled", len(adm.Rung), err)
+		t.Errorf("admitted %d, %v, want one to begin with", len(adm.Rung), err)
 	}
 }
 

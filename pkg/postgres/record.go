@@ -46,17 +46,17 @@ const admitNext = `
 ), change AS (
 	-- No join: expecting one lane, the planner would compare each with each.
 	SELECT webhook_id, sum(freed) AS freed, sum(requeued) AS requeued, count(taken) AS taken, max(quiet_until) AS quiet_until,
-		max(failing_since) AS failing_since, max(failed_at) AS failed_at, max(failures) AS failures, max(told_at) AS told_at
+		max(eased) AS eased, max(failing_since) AS failing_since, max(failed_at) AS failed_at, max(failures) AS failures, max(told_at) AS told_at
 	FROM (
-		SELECT webhook_id, freed, requeued, NULL::uuid AS taken, quiet_until, failing_since, failed_at, failures, told_at FROM lane
+		SELECT webhook_id, freed, requeued, NULL::uuid AS taken, quiet_until, eased, failing_since, failed_at, failures, told_at FROM lane
 		UNION ALL
-		SELECT webhook_id, NULL, NULL, delivery_id, NULL, NULL, NULL, NULL, NULL FROM p
+		SELECT webhook_id, NULL, NULL, delivery_id, NULL, NULL, NULL, NULL, NULL, NULL FROM p
 	) AS each
 	GROUP BY webhook_id
 ), counted AS (
 	UPDATE lanes SET
 		admitted = lanes.admitted - coalesce(c.freed, 0) + c.taken, queued = lanes.queued + coalesce(c.requeued, 0) - c.taken,
-		quiet_until = c.quiet_until, failing_since = c.failing_since, failed_at = c.failed_at, failures = c.failures,
+		quiet_until = c.quiet_until, eased = c.eased, failing_since = c.failing_since, failed_at = c.failed_at, failures = c.failures,
 		told_at = c.told_at
 	FROM change c
 	WHERE lanes.webhook_id = c.webhook_id AND (c.freed IS NOT NULL OR c.taken > 0)
@@ -74,7 +74,7 @@ const lockLanes = `
 snapshot AS (
 	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
 ), locked AS MATERIALIZED (
-	SELECT webhook_id, tenant_id, open, admitted, queued, quiet_until, failing_since, failed_at, failures, told_at
+	SELECT webhook_id, tenant_id, open, admitted, queued, quiet_until, eased, failing_since, failed_at, failures, told_at
 	FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 

@@ -107,7 +107,7 @@ WHERE tenant_id = $1 AND id = $2`
 	// failed: somebody saw to it, or another one answers at the new URL.
 	openLane    = `UPDATE lanes SET open = true, ` + forgiven + ` WHERE tenant_id = $1 AND webhook_id = $2 AND NOT deleted`
 	forgiveLane = `UPDATE lanes SET ` + forgiven + ` WHERE tenant_id = $1 AND webhook_id = $2`
-	forgiven    = `quiet_until = NULL, failing_since = NULL, failed_at = NULL, failures = 0`
+	forgiven    = `quiet_until = NULL, eased = NULL, failing_since = NULL, failed_at = NULL, failures = 0`
 )
 
 // Update replaces a webhook by what change makes of it, at the time now, and
@@ -115,8 +115,8 @@ WHERE tenant_id = $1 AND id = $2`
 //
 // A webhook that stops being active takes back the slots of deliveries that
 // nobody is sending; one that becomes active only opens its lane: call
-// Work.Fill for what was held. Then, and with another URL, it is quiet no more,
-// and counts its failures from none.
+// Work.Fill for what was held. Then, and with another URL, it is quiet no more, has
+// its whole window, and counts its failures from none.
 // New attempt limits are for new deliveries.
 func (s *Webhooks) Update(ctx context.Context, tenant webhook.TenantID, id webhook.WebhookID, now time.Time,
 	change func(webhook.Webhook) (webhook.Webhook, error),

@@ -33,9 +33,9 @@
 //   - admitted: within the window. Parked: due, and outside of it. Held: its lane
 //     is closed, because the webhook is paused or disabled.
 //   - quiet: what a lane is while its receiver, by a Retry-After with 429 or 503,
-//     wants no requests: nothing is admitted and nothing claimed, and no delivery
-//     loses an attempt by it. A 410 makes it quiet until its webhook is disabled.
-//     A resume, or another URL, ends it. Test sends go out.
+//     wants no requests: nothing is admitted and nothing claimed. A 410 makes it so
+//     until its webhook is disabled. After a Retry-After its window opens again step
+//     by step. A resume, or another URL, ends it. Test sends go out.
 //   - ring: to tell the workers, through Redis, that a delivery is due. A doorbell:
 //     losing one delays, it does not lose.
 //   - relay: the process that rings for whatever is due and was not heard.

@@ -55,6 +55,8 @@ CREATE TABLE lanes (
     queued     bigint  NOT NULL DEFAULT 0,      -- pending event deliveries that do not
     -- The receiver wants no requests until then (Retry-After), or at all ('infinity': 410).
     quiet_until timestamptz,
+    -- Successes since it asked for that, while its window opens again step by step.
+    eased       integer,
     -- Failed attempts with no success since: the first, the last, and how many
     -- deliveries had one.
     failing_since timestamptz,
