@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lib/pq"
 
@@ -226,9 +227,7 @@ func TestI9_terminatedWorker(t *testing.T) {
 	first.awaitLog(`"msg":"stopping"`)
 	s.worker(setting) // is there before the first one has gone
 	release()
-	if code := first.awaitEnd(); code != 0 {
-		t.Errorf("exit code %d after SIGTERM, want 0", code)
-	}
+	first.endsWithin(30*time.Second + stopping)
 	s.awaitIdle()
 	if n := s.count(`SELECT count(*) FROM deliveries WHERE status = 'success' AND attempt_count = 1`); n != events {
 		t.Errorf("%d of %d deliveries succeeded at the first attempt", n, events)
@@ -240,6 +239,45 @@ func TestI9_terminatedWorker(t *testing.T) {
 		if n != 1 {
 			t.Errorf("delivery %s was sent %d times", id, n)
 		}
+	}
+}
+
+// stopping is what a worker may take to stop beyond the timeouts of the requests
+// that it has in flight.
+const stopping = 10 * time.Second
+
+// endsWithin checks that the process stops without an error, and how long after it
+// was told to.
+func (p *process) endsWithin(limit time.Duration) {
+	p.t.Helper()
+	if code := p.awaitEnd(); code != 0 {
+		p.t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+	if took := time.Since(p.told); took > limit {
+		p.t.Errorf("it took %s to stop, want at most %s", took, limit)
+	}
+}
+
+// TestI9_terminatedWorkerWaitsForNoHangingReceiver: what is in flight ends by its
+// timeout, and so does the worker.
+func TestI9_terminatedWorkerWaitsForNoHangingReceiver(t *testing.T) {
+	t.Parallel()
+	const window, timeout = 3, 2 * time.Second
+	s, r := newSystem(t), newReceiver(t)
+	setting := "HOOKS_ENDPOINT_CONCURRENCY=" + fmt.Sprint(window)
+	c := s.client(s.api(setting), tenant)
+	r.subscribe(c, "/", vars{"timeoutMs": timeout.Milliseconds()})
+	r.hold("/")
+	worker := s.worker(setting)
+	c.dispatchMany(2 * window)
+	r.awaitRequests(t, "/", window)
+	worker.terminate()
+	worker.endsWithin(timeout + stopping)
+	if n := s.count(`SELECT count(*) FROM pending_deliveries WHERE lease_until IS NOT NULL`); n != 0 {
+		t.Errorf("%d leases are left", n)
+	}
+	if made, recorded := len(r.requests("/")), s.count(`SELECT count(*) FROM attempts`); made != recorded {
+		t.Errorf("%d requests were made and %d recorded", made, recorded)
 	}
 }
 

@@ -24,6 +24,7 @@ type process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the child has ended and been waited for
 	log  logText
+	told time.Time // to stop
 }
 
 // start starts a service. The child is killed when the test ends.
@@ -70,6 +71,7 @@ func (p *process) kill() {
 // terminate is SIGTERM; awaitEnd says how that ended.
 func (p *process) terminate() {
 	p.t.Helper()
+	p.told = time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatalf("stopping %s: %v", p.name, err)
 	}

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -13,7 +15,7 @@ func TestRetry_exhaustedThenRetriedWithAFreshBudget(t *testing.T) {
 	t.Parallel()
 	s, r := newSystem(t), newReceiver(t)
 	c := s.client(s.api(), tenant)
-	s.worker()
+	worker := s.worker()
 	r.subscribe(c, "/", vars{"maxAttempts": 2})
 	r.answer("/", func(w http.ResponseWriter, _ *http.Request, _ int) {
 		w.WriteHeader(http.StatusBadGateway)
@@ -26,6 +28,7 @@ func TestRetry_exhaustedThenRetriedWithAFreshBudget(t *testing.T) {
 		t.Errorf("exhausted delivery = %+v, last error %s", d, text(d.LastError))
 	}
 	checkNumbers(t, d, 2)
+	checkLoggedFailures(t, worker, d)
 	if a := d.Attempts[1]; text(a.ErrorClass) != "STATUS" || !strings.Contains(text(a.ResponseBody), "upstream is") {
 		t.Errorf("last attempt = %+v", a)
 	}
@@ -60,6 +63,33 @@ func TestRetry_exhaustedThenRetriedWithAFreshBudget(t *testing.T) {
 	refusedRetry(t, c, d.ID, "CONFLICT")
 	refusedRetry(t, c, "dlv_"+strings.Repeat("0", 32), "NOT_FOUND")
 	refusedRetry(t, c, "nonsense", "NOT_FOUND")
+}
+
+// checkLoggedFailures compares the canonical lines of a delivery whose two attempts
+// failed with what is recorded of them.
+func checkLoggedFailures(t *testing.T, worker *service, d delivery) {
+	t.Helper()
+	for i, want := range []string{"retrying", "failed"} {
+		line := worker.awaitLog(`"msg":"attempt"`, `"delivery":"`+d.ID+`"`, fmt.Sprintf(`"attempt":%d,`, i+1))
+		var logged struct {
+			Outcome, ErrorClass string
+			Status              int
+			Next                *time.Time
+		}
+		names := strings.NewReplacer(`"error_class"`, `"errorClass"`, `"next_attempt_at"`, `"next"`)
+		if err := json.Unmarshal([]byte(names.Replace(line)), &logged); err != nil {
+			t.Fatal(err)
+		}
+		if logged.Outcome != want || logged.ErrorClass != "STATUS" || logged.Status != http.StatusBadGateway {
+			t.Errorf("attempt %d is logged as %s", i+1, line)
+		}
+		if (logged.Next != nil) != (want == "retrying") {
+			t.Errorf("next_attempt_at of attempt %d: %s", i+1, line)
+		}
+		if next := logged.Next; next != nil && (next.Before(d.Attempts[0].StartedAt) || next.After(d.Attempts[1].StartedAt.Add(time.Second))) {
+			t.Errorf("next_attempt_at is %s, the attempts began at %s and %s", next, d.Attempts[0].StartedAt, d.Attempts[1].StartedAt)
+		}
+	}
 }
 
 // checkNumbers checks that attempts are numbered 1 to n (I4).
