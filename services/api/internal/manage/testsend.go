@@ -110,7 +110,7 @@ func (s *Service) await(ctx context.Context, owed webhook.Owed, deadline time.Ti
 
 // callOff keeps workers from sending the test when nobody waits for it any more.
 // Failing to do so is no reason to fail: soon after they leave it alone in any case,
-// as they do when this process dies, and the relay calls it off.
+// as they do when this process dies, and the keeper (in the workers) calls it off.
 func (s *Service) callOff(ctx context.Context, owed webhook.Owed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
