@@ -3,7 +3,8 @@
 #   docker build -f deploy/docker/service.Dockerfile --build-arg SERVICE=api -t crm-webhooks-api .
 #
 # SERVICE is api, worker, monitor or hooksctl. Every image also holds /hooksctl,
-# for health checks (hooksctl probe) and for a look from inside (hooksctl doctor).
+# for health checks (hooksctl probe) and for a look from inside (hooksctl doctor
+# --service api): each has the settings of its own service only.
 
 FROM golang:1.26-bookworm AS build
 ENV CGO_ENABLED=0 GOWORK=off GOTOOLCHAIN=local

@@ -1,18 +1,25 @@
 package e2e_test
 
 import (
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/crm-webhooks/crm-webhooks/pkg/env"
 )
 
 // composeService is what the tests look at in a service of docker-compose.yml.
 type composeService struct {
-	Image      string
-	Build      any
-	PullPolicy string                                `yaml:"pull_policy"`
-	DependsOn  map[string]struct{ Condition string } `yaml:"depends_on"`
+	Image       string
+	Build       any
+	PullPolicy  string `yaml:"pull_policy"`
+	Environment map[string]string
+	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 }
 
 func composeServices(t *testing.T) map[string]composeService {
@@ -26,6 +33,25 @@ func composeServices(t *testing.T) map[string]composeService {
 		t.Fatal(err)
 	}
 	return file.Services
+}
+
+func TestCompose_aProcessGetsTheSettingsThatItReadsAndNoOthers(t *testing.T) {
+	t.Parallel()
+	services := composeServices(t)
+	for name, config := range map[string]any{
+		"api": env.API{}, "worker": env.Worker{}, "monitor": env.Monitor{}, "migrate": struct{ env.Database }{},
+	} {
+		var want []string
+		for _, attr := range env.Summary(config).Group() {
+			if !strings.HasSuffix(attr.Key, "_ADDR") { // in a container nobody else wants the default
+				want = append(want, attr.Key)
+			}
+		}
+		slices.Sort(want)
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(services[name].Environment))); diff != "" {
+			t.Errorf("settings of the %s, want those of pkg/env/config.go:\n%s", name, diff)
+		}
+	}
 }
 
 // Compose builds in parallel: of two services that build one image, the second
