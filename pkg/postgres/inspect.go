@@ -35,8 +35,8 @@ func InspectServer(ctx context.Context, db *sqlx.DB) (ServerFacts, error) {
 	return facts, dbError("inspecting PostgreSQL", err)
 }
 
-// WorkFacts is how the work stands, over all tenants.
-type WorkFacts struct {
+// PendingFacts is how the unfinished deliveries stand, over all tenants.
+type PendingFacts struct {
 	// Held waits for a webhook that is not active, Waiting for its time or its
 	// webhook's (Retry-After), Parked for room in its webhook's window, Rung for a
 	// worker; Leased is being sent.
@@ -47,15 +47,26 @@ type WorkFacts struct {
 	Leased  int64 `db:"leased"`
 	// OldestRung is how long the longest rung delivery has been due.
 	OldestRung time.Duration `db:"-"`
-	// Leader says where the relay's leader connects from; empty without one. Keeper
-	// is whoever keeps lanes in order: a worker, even when none reaches Redis.
-	Leader string `db:"-"`
-	Keeper string `db:"-"`
+}
+
+// Owed counts what waits for a worker, now or later.
+func (f PendingFacts) Owed() int64 { return f.Waiting + f.Parked + f.Rung + f.Leased }
+
+// LeaderFacts is who leads, by where they connect from; empty without one.
+type LeaderFacts struct {
+	// Relay is who leads the relay. Keeper is whoever keeps lanes in order: a
+	// worker, even when none reaches Redis.
+	Relay  string
+	Keeper string
+}
+
+// PartitionFacts is how far ahead rows have a place of their own.
+type PartitionFacts struct {
 	// DaysAhead counts the days after today (UTC) that have their partitions, -1
 	// when not even today has.
-	DaysAhead int `db:"-"`
+	DaysAhead int
 	// Strays tells that rows went to a default partition.
-	Strays bool `db:"-"`
+	Strays bool
 }
 
 const (
@@ -91,30 +102,40 @@ WHERE to_regclass('events_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YY
 	selectStrays = `SELECT EXISTS (SELECT FROM events_default) OR EXISTS (SELECT FROM deliveries_default) OR EXISTS (SELECT FROM attempts_default)`
 )
 
-// InspectWork asks a migrated database. It reads every unfinished delivery once.
-func InspectWork(ctx context.Context, db *sqlx.DB) (WorkFacts, error) {
+// InspectPending asks a migrated database. It reads every unfinished delivery once.
+func InspectPending(ctx context.Context, db *sqlx.DB) (PendingFacts, error) {
 	var row struct {
-		WorkFacts
+		PendingFacts
 		OldestRungSeconds float64 `db:"oldest_rung"`
 	}
 	if err := db.GetContext(ctx, &row, selectPendingStates); err != nil {
-		return WorkFacts{}, dbError("counting unfinished deliveries", err)
+		return PendingFacts{}, dbError("counting unfinished deliveries", err)
 	}
-	facts := row.WorkFacts
+	facts := row.PendingFacts
 	facts.OldestRung = time.Duration(row.OldestRungSeconds * float64(time.Second))
-	for _, fact := range []struct {
-		into  any
-		query string
-		args  []any
-	}{
-		{&facts.Leader, selectLeader, []any{int64(RelayLock)}},
-		{&facts.Keeper, selectLeader, []any{int64(KeeperLock)}},
-		{&facts.DaysAhead, selectDaysAhead, nil},
-		{&facts.Strays, selectStrays, nil},
-	} {
-		if err := db.GetContext(ctx, fact.into, fact.query, fact.args...); err != nil {
-			return WorkFacts{}, dbError("inspecting the database", err)
-		}
+	return facts, nil
+}
+
+// InspectLeaders asks any database.
+func InspectLeaders(ctx context.Context, db *sqlx.DB) (LeaderFacts, error) {
+	var facts LeaderFacts
+	if err := db.GetContext(ctx, &facts.Relay, selectLeader, int64(RelayLock)); err != nil {
+		return LeaderFacts{}, dbError("looking for the relay's leader", err)
+	}
+	if err := db.GetContext(ctx, &facts.Keeper, selectLeader, int64(KeeperLock)); err != nil {
+		return LeaderFacts{}, dbError("looking for the keeper of lanes", err)
+	}
+	return facts, nil
+}
+
+// InspectPartitions asks a migrated database.
+func InspectPartitions(ctx context.Context, db *sqlx.DB) (PartitionFacts, error) {
+	var facts PartitionFacts
+	if err := db.GetContext(ctx, &facts.DaysAhead, selectDaysAhead); err != nil {
+		return PartitionFacts{}, dbError("looking for partitions", err)
+	}
+	if err := db.GetContext(ctx, &facts.Strays, selectStrays); err != nil {
+		return PartitionFacts{}, dbError("looking into default partitions", err)
 	}
 	return facts, nil
 }

@@ -48,7 +48,7 @@ func TestInspectServer_seesSettingsThatLoseCommits(t *testing.T) {
 	}
 }
 
-func TestInspectWork_statesLeaderAndPartitions(t *testing.T) {
+func TestInspect_statesLeaderAndPartitions(t *testing.T) {
 	t.Parallel()
 	db := inspectDB(t, postgrestest.New(t))
 	db.MustExecContext(t.Context(), `
@@ -71,17 +71,24 @@ INSERT INTO events_default (id, tenant_id, type, body) VALUES (uuid_floor('2001-
 	if err != nil || leader == nil {
 		t.Fatalf("Lead = %v, %v", leader, err)
 	}
-	facts, err := postgres.InspectWork(t.Context(), db)
+	pending, err := postgres.InspectPending(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if facts.Leader == "" || facts.OldestRung < time.Hour || facts.OldestRung > 2*time.Hour {
-		t.Errorf("leader %q, oldest rung %s", facts.Leader, facts.OldestRung)
+	if pending.OldestRung < time.Hour || pending.OldestRung > 2*time.Hour || pending.Owed() != 5 {
+		t.Errorf("oldest rung %s, owed %d", pending.OldestRung, pending.Owed())
 	}
-	facts.Leader, facts.OldestRung = "", 0
-	want := postgres.WorkFacts{Held: 2, Waiting: 1, Parked: 1, Rung: 2, Leased: 1, DaysAhead: 5, Strays: true}
-	if diff := cmp.Diff(want, facts); diff != "" {
+	pending.OldestRung = 0
+	want := postgres.PendingFacts{Held: 2, Waiting: 1, Parked: 1, Rung: 2, Leased: 1}
+	if diff := cmp.Diff(want, pending); diff != "" {
 		t.Error(diff)
+	}
+	partitions, err := postgres.InspectPartitions(t.Context(), db)
+	if err != nil || partitions != (postgres.PartitionFacts{DaysAhead: 5, Strays: true}) {
+		t.Errorf("partitions = %+v, %v", partitions, err)
+	}
+	if leaders, err := postgres.InspectLeaders(t.Context(), db); err != nil || leaders.Relay == "" || leaders.Keeper != "" {
+		t.Errorf("leaders = %+v, %v", leaders, err)
 	}
 	if err := leader.Resign(t.Context()); err != nil {
 		t.Fatal(err)
@@ -89,8 +96,8 @@ INSERT INTO events_default (id, tenant_id, type, body) VALUES (uuid_floor('2001-
 	if leader, err = postgres.Lead(t.Context(), db, postgres.KeeperLock); err != nil || leader == nil {
 		t.Fatalf("Lead = %v, %v", leader, err)
 	}
-	if facts, err = postgres.InspectWork(t.Context(), db); err != nil || facts.Leader != "" || facts.Keeper == "" {
-		t.Errorf("after resigning: leader %q, keeper %q, %v", facts.Leader, facts.Keeper, err)
+	if leaders, err := postgres.InspectLeaders(t.Context(), db); err != nil || leaders.Relay != "" || leaders.Keeper == "" {
+		t.Errorf("after resigning: %+v, %v", leaders, err)
 	}
 	if err := leader.Resign(t.Context()); err != nil {
 		t.Fatal(err)

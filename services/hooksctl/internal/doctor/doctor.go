@@ -14,14 +14,15 @@ import (
 // Command is the command line of `hooksctl doctor`.
 type Command struct {
 	Service []string      `default:"api,worker,monitor" help:"Services whose settings are in this environment."`
-	Timeout time.Duration `default:"5s" help:"How long each server has to answer."`
+	Timeout time.Duration `default:"5s" help:"How long each check of a server may take."`
 }
 
 // Help is shown by --help.
 func (Command) Help() string {
-	return `Checks the settings of each service, PostgreSQL (version, clock, migrations, partitions, unfinished deliveries, a living
-worker, encryption keys in use) and Redis (version, eviction, persistence, memory, clock, queues). Each line is ok, warn or FAIL, and says what to do.
-The exit code is 1 when any line is FAIL.
+	return `Checks the settings of each service, PostgreSQL (version, clock, migrations, unfinished deliveries, a living worker,
+partitions, encryption keys in use) and Redis (version, eviction, persistence, memory, clock, queues). Each line is ok, warn
+or FAIL, and says what to do. A check that cannot be made is a FAIL and keeps none of the others. The exit code is 1 when any line
+is FAIL.
 
 Examples:
 

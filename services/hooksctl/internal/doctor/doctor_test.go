@@ -18,8 +18,14 @@ import (
 
 func examine(t *testing.T, environ ...string) (string, error) {
 	t.Helper()
+	return examineWithin(t, 10*time.Second, environ...)
+}
+
+// examineWithin gives each check so long.
+func examineWithin(t *testing.T, limit time.Duration, environ ...string) (string, error) {
+	t.Helper()
 	var out bytes.Buffer
-	cmd := Command{Service: []string{"api", "worker", "monitor"}, Timeout: 10 * time.Second}
+	cmd := Command{Service: []string{"api", "worker", "monitor"}, Timeout: limit}
 	err := cmd.Run(t.Context(), console.New(nil, &out, io.Discard, environ))
 	return out.String(), err
 }
@@ -99,7 +105,8 @@ func TestDoctor_serversAway(t *testing.T) {
 	if err == nil || err.Error() != "2 checks failed" {
 		t.Errorf("error = %v", err)
 	}
-	wantLines(t, report, "FAIL  PostgreSQL is not reachable", "FAIL  Redis is not reachable", "-> start it, or correct REDIS_URL")
+	wantLines(t, report, "FAIL  PostgreSQL is not reachable", "-> start it, or correct host and port in DATABASE_URL",
+		"FAIL  Redis is not reachable", "-> start it, or correct host and port in REDIS_URL")
 	if strings.Contains(report, "hunter2") {
 		t.Errorf("a password is in the report:\n%s", report)
 	}
@@ -116,17 +123,18 @@ func TestDoctor_unknownService(t *testing.T) {
 func TestWorker_absenceIsAFaultOnceSomethingIsOwed(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		facts postgres.WorkFacts
-		want  level
+		leaders postgres.LeaderFacts
+		facts   postgres.PendingFacts
+		want    level
 	}{
-		{postgres.WorkFacts{Leader: "10.0.0.1", Keeper: "10.0.0.2", Rung: 5}, ok},
-		{postgres.WorkFacts{Keeper: "10.0.0.2"}, fail},
-		{postgres.WorkFacts{}, warn},
-		{postgres.WorkFacts{Held: 3}, warn},
-		{postgres.WorkFacts{Waiting: 1}, fail},
+		{postgres.LeaderFacts{Relay: "10.0.0.1", Keeper: "10.0.0.2"}, postgres.PendingFacts{Rung: 5}, ok},
+		{postgres.LeaderFacts{Keeper: "10.0.0.2"}, postgres.PendingFacts{}, fail},
+		{postgres.LeaderFacts{}, postgres.PendingFacts{}, warn},
+		{postgres.LeaderFacts{}, postgres.PendingFacts{Held: 3}, warn},
+		{postgres.LeaderFacts{}, postgres.PendingFacts{Waiting: 1}, fail},
 	} {
-		if got := worker(tc.facts); got.level != tc.want || (got.level != ok) != (got.advice != "") {
-			t.Errorf("worker(%+v) = %+v", tc.facts, got)
+		if got := worker(tc.leaders, tc.facts.Owed()); got.level != tc.want || (got.level != ok) != (got.advice != "") {
+			t.Errorf("worker(%+v, %+v) = %+v", tc.leaders, tc.facts, got)
 		}
 	}
 }
@@ -134,13 +142,13 @@ func TestWorker_absenceIsAFaultOnceSomethingIsOwed(t *testing.T) {
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		facts postgres.WorkFacts
+		facts postgres.PartitionFacts
 		want  level
 	}{
-		{postgres.WorkFacts{DaysAhead: 3}, ok},
-		{postgres.WorkFacts{DaysAhead: 0}, warn},
-		{postgres.WorkFacts{DaysAhead: -1}, warn},
-		{postgres.WorkFacts{DaysAhead: 3, Strays: true}, warn},
+		{postgres.PartitionFacts{DaysAhead: 3}, ok},
+		{postgres.PartitionFacts{DaysAhead: 0}, warn},
+		{postgres.PartitionFacts{DaysAhead: -1}, warn},
+		{postgres.PartitionFacts{DaysAhead: 3, Strays: true}, warn},
 	} {
 		if got := partitions(tc.facts); got.level != tc.want {
 			t.Errorf("partitions(%+v) = %+v", tc.facts, got)

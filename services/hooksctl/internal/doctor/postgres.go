@@ -24,33 +24,41 @@ const (
 	roomForConnections = 0.8
 )
 
-func checkPostgres(ctx context.Context, url string, keys seal.Keyring, timeout time.Duration) []finding {
+func checkPostgres(ctx context.Context, url string, keys seal.Keyring, limit time.Duration) []finding {
 	db, err := postgres.Open(postgres.Config{URL: url, MaxConns: 1})
 	if err != nil {
 		return []finding{{fail, err.Error(), "correct DATABASE_URL"}}
 	}
 	defer db.Close()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if err := db.PingContext(ctx); err != nil {
-		return []finding{{fail, "PostgreSQL is not reachable: " + err.Error(), "start it, or correct DATABASE_URL (host, port, user, password, sslmode)"}}
+	x := examination{"DATABASE_URL", limit}
+	if away := x.try(ctx, "PostgreSQL is not reachable", func(ctx context.Context) ([]finding, error) {
+		return nil, db.PingContext(ctx)
+	}); len(away) > 0 {
+		return away
 	}
-	asked := time.Now()
-	server, err := postgres.InspectServer(ctx, db)
-	if err != nil {
-		return []finding{{fail, err.Error(), "let the user of DATABASE_URL read the statistics views"}}
+	findings := x.try(ctx, "asking PostgreSQL about itself", func(ctx context.Context) ([]finding, error) {
+		asked := time.Now()
+		server, err := postgres.InspectServer(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		return append(aboutServer(server), clock("PostgreSQL", server.Clock, asked, time.Now())), nil
+	})
+	migrated := true
+	findings = append(findings, x.try(ctx, "looking for pending migrations", func(ctx context.Context) ([]finding, error) {
+		pending, err := pendingMigrations(ctx, url)
+		if err != nil {
+			return nil, err
+		}
+		if migrated = pending == 0; !migrated {
+			return []finding{{fail, fmt.Sprintf("%d migrations are pending", pending), "run hooksctl migrate up"}}, nil
+		}
+		return []finding{good("schema is up to date")}, nil
+	})...)
+	if !migrated {
+		return findings
 	}
-	findings := aboutServer(server)
-	findings = append(findings, clock("PostgreSQL", server.Clock, asked, time.Now()))
-	pending, err := pendingMigrations(ctx, url)
-	if err != nil {
-		return append(findings, finding{fail, err.Error(), "let the user of DATABASE_URL read goose_db_version"})
-	}
-	if pending > 0 {
-		return append(findings, finding{fail, fmt.Sprintf("%d migrations are pending", pending), "run hooksctl migrate up"})
-	}
-	findings = append(append(findings, good("schema is up to date")), work(ctx, db)...)
-	return append(findings, seals(ctx, db, keys)...)
+	return append(append(findings, x.work(ctx, db)...), x.seals(ctx, db, keys)...)
 }
 
 func aboutServer(s postgres.ServerFacts) []finding {
@@ -71,7 +79,7 @@ func aboutServer(s postgres.ServerFacts) []finding {
 	if float64(s.Connections) > roomForConnections*float64(s.MaxConnections) {
 		findings = append(findings, finding{
 			warn, fmt.Sprintf("PostgreSQL has %d of %d connections in use", s.Connections, s.MaxConnections),
-			"raise max_connections, lower HOOKS_DATABASE_CONNECTIONS, or run fewer processes",
+			adviceOnConnections,
 		})
 	}
 	return findings
@@ -105,23 +113,41 @@ func pendingMigrations(ctx context.Context, url string) (int, error) {
 }
 
 // work looks at what the workers do.
-func work(ctx context.Context, db *sqlx.DB) []finding {
-	w, err := postgres.InspectWork(ctx, db)
-	if err != nil {
-		return []finding{{fail, err.Error(), "let the user of DATABASE_URL read its own tables"}}
-	}
-	return []finding{worker(w), unfinished(w), partitions(w)}
+func (x examination) work(ctx context.Context, db *sqlx.DB) []finding {
+	var owed int64
+	findings := x.try(ctx, "counting unfinished deliveries", func(ctx context.Context) ([]finding, error) {
+		pending, err := postgres.InspectPending(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		owed = pending.Owed()
+		return []finding{unfinished(pending)}, nil
+	})
+	findings = append(findings, x.try(ctx, "looking for a living worker", func(ctx context.Context) ([]finding, error) {
+		leaders, err := postgres.InspectLeaders(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		return []finding{worker(leaders, owed)}, nil
+	})...)
+	return append(findings, x.try(ctx, "looking for partitions", func(ctx context.Context) ([]finding, error) {
+		facts, err := postgres.InspectPartitions(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		return []finding{partitions(facts)}, nil
+	})...)
 }
 
-func worker(w postgres.WorkFacts) finding {
+// worker judges who leads, as far as it is known how much is owed.
+func worker(leaders postgres.LeaderFacts, owed int64) finding {
 	const advice = "start a worker, and look at its log: it waits for PostgreSQL, migrations and Redis"
-	owed := w.Waiting + w.Parked + w.Rung + w.Leased
 	switch {
-	case w.Leader != "":
-		return good("a worker is alive: the relay is led from %s", w.Leader)
-	case w.Keeper != "":
+	case leaders.Relay != "":
+		return good("a worker is alive: the relay is led from %s", leaders.Relay)
+	case leaders.Keeper != "":
 		return finding{
-			fail, "a worker is alive at " + w.Keeper + ", but none reaches Redis: nobody rings",
+			fail, "a worker is alive at " + leaders.Keeper + ", but none reaches Redis: nobody rings",
 			"mend Redis, or the workers' way to it, or their REDIS_URL",
 		}
 	case owed > 0:
@@ -131,7 +157,7 @@ func worker(w postgres.WorkFacts) finding {
 	}
 }
 
-func unfinished(w postgres.WorkFacts) finding {
+func unfinished(w postgres.PendingFacts) finding {
 	what := fmt.Sprintf("unfinished deliveries: %d rung, %d being sent, %d parked, %d waiting for a retry, %d held",
 		w.Rung, w.Leased, w.Parked, w.Waiting, w.Held)
 	if w.OldestRung > lateRing {
@@ -143,7 +169,7 @@ func unfinished(w postgres.WorkFacts) finding {
 	return good("%s", what)
 }
 
-func partitions(w postgres.WorkFacts) finding {
+func partitions(w postgres.PartitionFacts) finding {
 	const advice = "a worker makes them every 10 minutes: look for \"prune\" in its log. Nothing is lost meanwhile: rows go to the default partition"
 	switch {
 	case w.DaysAhead < 0:

@@ -21,31 +21,48 @@ const (
 	lateBell    = time.Minute
 )
 
-func checkRedis(ctx context.Context, url string, timeout time.Duration) []finding {
+// adviceOnReplica is for a server that is not the one to write to.
+const adviceOnReplica = "point REDIS_URL to the primary, or name the sentinels, who know it: redis-sentinel://"
+
+func checkRedis(ctx context.Context, url string, limit time.Duration) []finding {
 	tasks.RouteClientLog(slog.New(slog.DiscardHandler))
 	client, err := tasks.Connect(url)
 	if err != nil {
 		return []finding{{fail, err.Error(), "correct REDIS_URL"}}
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if err := tasks.Ping(ctx, client); err != nil {
-		return []finding{{fail, "Redis is not reachable: " + err.Error(), "start it, or correct REDIS_URL (host, port, password, rediss:// for TLS)"}}
+	x := examination{"REDIS_URL", limit}
+	if away := x.try(ctx, "Redis is not reachable", func(ctx context.Context) ([]finding, error) {
+		return nil, tasks.Ping(ctx, client)
+	}); len(away) > 0 {
+		return away
 	}
-	var findings []finding
-	var mu sync.Mutex // masters are asked concurrently
-	err = eachMaster(ctx, client, func(ctx context.Context, master *redis.Client) error {
-		found, err := checkMaster(ctx, master)
-		mu.Lock()
-		findings = append(findings, found...)
-		mu.Unlock()
-		return err
-	})
-	if err != nil {
-		return append(findings, finding{fail, err.Error(), "let the user of REDIS_URL run INFO and TIME"})
+	findings := x.try(ctx, "asking Redis about itself", onEachMaster(client, inspectMaster))
+	findings = append(findings, x.try(ctx, "asking Redis for its time", onEachMaster(client, compareClocks))...)
+	return append(findings, x.try(ctx, "reading the queues", func(ctx context.Context) ([]finding, error) {
+		stats, err := tasks.ReadStats(ctx, client, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		return queues(stats), nil
+	})...)
+}
+
+// onEachMaster makes one check of a check of one server. Masters are asked
+// concurrently.
+func onEachMaster(client redis.UniversalClient, check func(context.Context, *redis.Client) ([]finding, error)) func(context.Context) ([]finding, error) {
+	return func(ctx context.Context) ([]finding, error) {
+		var findings []finding
+		var mu sync.Mutex
+		err := eachMaster(ctx, client, func(ctx context.Context, master *redis.Client) error {
+			found, err := check(ctx, master)
+			mu.Lock()
+			defer mu.Unlock()
+			findings = append(findings, found...)
+			return err
+		})
+		return findings, err
 	}
-	return append(findings, queues(ctx, client)...)
 }
 
 func eachMaster(ctx context.Context, client redis.UniversalClient, check func(context.Context, *redis.Client) error) error {
@@ -59,18 +76,21 @@ func eachMaster(ctx context.Context, client redis.UniversalClient, check func(co
 	}
 }
 
-func checkMaster(ctx context.Context, c *redis.Client) ([]finding, error) {
+func inspectMaster(ctx context.Context, c *redis.Client) ([]finding, error) {
 	text, err := c.Info(ctx).Result()
 	if err != nil {
-		return nil, fmt.Errorf("inspecting redis: %w", err)
+		return nil, err
 	}
+	return aboutRedis(parseInfo(text)), nil
+}
+
+func compareClocks(ctx context.Context, c *redis.Client) ([]finding, error) {
 	asked := time.Now()
 	its, err := c.Time(ctx).Result()
 	if err != nil {
-		return nil, fmt.Errorf("asking redis for its time: %w", err)
+		return nil, err
 	}
-	info := parseInfo(text)
-	return append(aboutRedis(info), clock("Redis", its, asked, time.Now())), nil
+	return []finding{clock("Redis", its, asked, time.Now())}, nil
 }
 
 // parseInfo reads the lines of INFO.
@@ -116,15 +136,15 @@ func persistence(info map[string]string) finding {
 }
 
 func memory(info map[string]string) (finding, bool) {
+	const advice = "raise maxmemory, and find out what else uses this Redis: our queues need a few MiB"
 	used, _ := strconv.ParseFloat(info["used_memory"], 64)
 	most, _ := strconv.ParseFloat(info["maxmemory"], 64)
-	if most == 0 || used < roomInRedis*most {
+	switch {
+	case most == 0 || used < roomInRedis*most:
 		return finding{}, false
+	default:
+		return finding{warn, fmt.Sprintf("Redis has used %.0f %% of maxmemory", 100*used/most), advice}, true
 	}
-	return finding{
-		warn, fmt.Sprintf("Redis has used %.0f %% of maxmemory", 100*used/most),
-		"raise maxmemory, and find out what else uses this Redis: our queues need a few MiB",
-	}, true
 }
 
 // atLeast compares the first two numbers of a version.
@@ -137,11 +157,7 @@ func atLeast(version string, major, minor int) bool {
 }
 
 // queues reports the sizes, and a queue that nobody empties.
-func queues(ctx context.Context, client redis.UniversalClient) []finding {
-	stats, err := tasks.ReadStats(ctx, client, time.Now())
-	if err != nil {
-		return []finding{{fail, err.Error(), "let the user of REDIS_URL read keys that start with asynq:"}}
-	}
+func queues(stats []tasks.QueueStats) []finding {
 	var findings []finding
 	var pending, active, later, archived int64
 	for _, q := range stats {

@@ -14,15 +14,17 @@ import (
 )
 
 // seals says which encryption keys stored secrets need.
-func seals(ctx context.Context, db *sqlx.DB, keys seal.Keyring) []finding {
+func (x examination) seals(ctx context.Context, db *sqlx.DB, keys seal.Keyring) []finding {
 	if len(keys.IDs()) == 0 {
 		return nil
 	}
-	needed, err := postgres.InspectSeals(ctx, db)
-	if err != nil {
-		return []finding{{fail, err.Error(), "let the user of DATABASE_URL read its own tables"}}
-	}
-	return aboutSeals(keys.IDs(), needed)
+	return x.try(ctx, "looking for the encryption keys in use", func(ctx context.Context) ([]finding, error) {
+		needed, err := postgres.InspectSeals(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		return aboutSeals(keys.IDs(), needed), nil
+	})
 }
 
 // aboutSeals compares the configured keys with those that values need, by the
