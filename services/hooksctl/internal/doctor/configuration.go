@@ -42,7 +42,7 @@ func configuration(environ, services []string) []finding {
 			fail, fmt.Sprintf("settings of the %s: %s", strings.Join(affected[fault], ", "), fault), adviceFor(fault),
 		})
 	}
-	return append(findings, relaxed(environ)...)
+	return append(append(findings, relaxed(environ)...), identity(environ)...)
 }
 
 func faultsOf(err error) []string {
@@ -87,6 +87,18 @@ func relaxed(environ []string) []finding {
 		return nil
 	}
 	return []finding{{warn, strings.Join(what, "; "), "fine for development; unset in production"}}
+}
+
+// identity points out keys that somebody on the way could replace by his own.
+func identity(environ []string) []finding {
+	config, err := env.Load[struct{ env.Identity }](listed(environ))
+	if err != nil || !strings.HasPrefix(strings.ToLower(config.JWKSURL.String()), "http://") {
+		return nil
+	}
+	return []finding{{
+		warn, "HOOKS_JWKS_URL is http://: whoever is between can put in a key of his own and make tokens for any tenant",
+		"use https://, or make sure that the way is yours (a sidecar on localhost)",
+	}}
 }
 
 // encryptionKeys are the configured ones, none where they are missing or wrong.

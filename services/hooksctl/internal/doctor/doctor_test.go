@@ -213,6 +213,15 @@ func TestAboutRedis(t *testing.T) {
 	}
 }
 
+func TestDoctor_keysOverHTTP(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]int{"http://id.example.com/keys": 1, "HTTP://id.example.com/keys": 1, "https://id.example.com/keys": 0} {
+		if got := identity([]string{"HOOKS_JWKS_URL=" + url}); len(got) != want {
+			t.Errorf("%s: %+v, want %d findings", url, got, want)
+		}
+	}
+}
+
 func worst(findings []finding) level {
 	level := ok
 	for _, f := range findings {
