@@ -171,6 +171,9 @@ func TestDoctor_advisesOnWhatRedisSays(t *testing.T) {
 	}
 	report, _ := examine(t, as("right"))
 	wantLines(t, report, "FAIL  asking Redis about itself: NOPERM", "-> let the user of REDIS_URL", "ok    clock of Redis", "ok    queues: 0 pending")
+	if settings := readSettings(t.Context(), client, "save", "stop-writes-on-bgsave-error"); settings["stop-writes-on-bgsave-error"] == "" {
+		t.Errorf("settings %v", settings)
+	}
 	report, _ = examine(t, as("wrong"))
 	wantLines(t, report, "FAIL  Redis is not reachable: ", "-> correct user and password in REDIS_URL")
 }

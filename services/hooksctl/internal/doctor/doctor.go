@@ -20,7 +20,7 @@ type Command struct {
 // Help is shown by --help.
 func (Command) Help() string {
 	return `Checks the settings of each service, PostgreSQL (version, clock, migrations, unfinished deliveries, a living worker,
-partitions, encryption keys in use) and Redis (version, eviction, persistence, memory, clock, queues). Each line is ok, warn
+partitions, encryption keys in use) and Redis (version, role, eviction, persistence, memory, clock, queues). Each line is ok, warn
 or FAIL, and says what to do. A check that cannot be made is a FAIL and keeps none of the others. The exit code is 1 when any line
 is FAIL.
 

@@ -192,7 +192,7 @@ func TestClock(t *testing.T) {
 
 func TestAboutRedis(t *testing.T) {
 	t.Parallel()
-	const sound = "# Server\r\nredis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\naof_last_write_status:ok\r\nused_memory:1\r\nmaxmemory:0\r\n"
+	const sound = "# Server\r\nredis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\naof_last_write_status:ok\r\nused_memory:1\r\nmaxmemory:0\r\n"
 	for name, tc := range map[string]struct {
 		old, new string
 		want     level
@@ -206,9 +206,28 @@ func TestAboutRedis(t *testing.T) {
 		"disk full":  {"status:ok", "status:err", fail},
 		"full":       {"used_memory:1\r\nmaxmemory:0", "used_memory:70\r\nmaxmemory:100", warn},
 		"roomy":      {"used_memory:1\r\nmaxmemory:0", "used_memory:50\r\nmaxmemory:100", ok},
+		"too full":   {"used_memory:1\r\nmaxmemory:0", "used_memory:100\r\nmaxmemory:100", fail},
+		"replica":    {"role:master", "role:slave", fail},
 	} {
 		if got := worst(aboutRedis(parseInfo(strings.Replace(sound, tc.old, tc.new, 1)))); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestAboutFailedSave(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		settings map[string]string
+		want     level
+	}{
+		"refuses writes":    {map[string]string{"stop-writes-on-bgsave-error": "yes", "save": "3600 1"}, fail},
+		"takes them":        {map[string]string{"stop-writes-on-bgsave-error": "no", "save": "3600 1"}, warn},
+		"saves by hand":     {map[string]string{"stop-writes-on-bgsave-error": "yes", "save": ""}, warn},
+		"nobody knows that": {nil, fail},
+	} {
+		if got := aboutFailedSave(tc.settings); got.level != tc.want {
+			t.Errorf("%s: %+v, want %v", name, got, tc.want)
 		}
 	}
 }

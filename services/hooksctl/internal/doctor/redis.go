@@ -81,7 +81,25 @@ func inspectMaster(ctx context.Context, c *redis.Client) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return aboutRedis(parseInfo(text)), nil
+	info := parseInfo(text)
+	findings := aboutRedis(info)
+	if info["rdb_last_bgsave_status"] == "err" {
+		findings = append(findings, aboutFailedSave(readSettings(ctx, c, "stop-writes-on-bgsave-error", "save")))
+	}
+	return findings, nil
+}
+
+// readSettings returns nothing where they may not be read.
+func readSettings(ctx context.Context, c *redis.Client, names ...string) map[string]string {
+	settings := map[string]string{}
+	for _, name := range names {
+		values, err := c.ConfigGet(ctx, name).Result()
+		if err != nil {
+			return nil
+		}
+		settings[name] = values[name]
+	}
+	return settings
 }
 
 func compareClocks(ctx context.Context, c *redis.Client) ([]finding, error) {
@@ -118,11 +136,25 @@ func aboutRedis(info map[string]string) []finding {
 	} else {
 		findings = append(findings, finding{fail, "Redis may throw tasks away when it is full (maxmemory-policy " + policy + ")", "set maxmemory-policy noeviction"})
 	}
+	if info["role"] == "slave" {
+		findings = append(findings, finding{fail, "Redis is a replica: it takes no tasks", adviceOnReplica})
+	}
 	findings = append(findings, persistence(info))
 	if f, full := memory(info); full {
 		findings = append(findings, f)
 	}
 	return findings
+}
+
+// aboutFailedSave judges a snapshot that could not be written, by the settings
+// that say whether Redis takes writes nevertheless. Unknown ones are taken for
+// Redis's own, which refuse.
+func aboutFailedSave(settings map[string]string) finding {
+	const advice = "look at its log and its disk: a snapshot that succeeds (BGSAVE) ends it"
+	if save, known := settings["save"]; settings["stop-writes-on-bgsave-error"] == "no" || known && save == "" {
+		return finding{warn, "Redis could not write its last snapshot", advice}
+	}
+	return finding{fail, "Redis could not write its last snapshot, and takes no tasks until it can (stop-writes-on-bgsave-error)", advice}
 }
 
 func persistence(info map[string]string) finding {
@@ -142,6 +174,8 @@ func memory(info map[string]string) (finding, bool) {
 	switch {
 	case most == 0 || used < roomInRedis*most:
 		return finding{}, false
+	case used >= most:
+		return finding{fail, "Redis is full (maxmemory): it takes no tasks", advice}, true
 	default:
 		return finding{warn, fmt.Sprintf("Redis has used %.0f %% of maxmemory", 100*used/most), advice}, true
 	}
