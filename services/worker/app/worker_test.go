@@ -378,36 +378,29 @@ func TestI3_manyWorkersSendOnce(t *testing.T) {
 
 func TestI10_aHangingReceiverDelaysNobody(t *testing.T) {
 	t.Parallel()
+	// Far less than the hanging one's timeout: whoever waits for that is seen.
+	const timeout, noDelay = 30 * time.Second, 10 * time.Second
 	b := setup(t)
-	b.webhook(func(w *webhook.Webhook) { w.URL += "/hang" })
+	b.webhook(func(w *webhook.Webhook) { w.URL += "/hang"; w.Policy.Timeout = timeout })
 	healthy := b.webhook(func(w *webhook.Webhook) { w.URL += "/healthy" })
-	hang := make(chan struct{})
-	t.Cleanup(func() { close(hang) })
-	var inFlight, most int
-	b.receiver.answer = func(r *http.Request, _ int) int {
-		if r.URL.Path != "/hang" {
-			return 200
+	hanging := &holding{letGo: make(chan struct{})}
+	defer close(hanging.letGo) // before the worker is stopped, which waits for them
+	b.receiver.answer = func(r *http.Request, nth int) int {
+		if r.URL.Path == "/hang" {
+			return hanging.answer(r, nth)
 		}
-		b.receiver.mu.Lock()
-		inFlight++
-		most = max(most, inFlight)
-		b.receiver.mu.Unlock()
-		select {
-		case <-hang:
-		case <-r.Context().Done():
-		}
-		b.receiver.mu.Lock()
-		inFlight--
-		b.receiver.mu.Unlock()
 		return 200
 	}
 	b.worker()
-	b.doorbell.RingFirst(b.accept(300))
+	owed := b.accept(300)
+	rung := time.Now()
+	b.doorbell.RingFirst(owed)
 	b.await("the healthy one got everything", `count(*) = 300 FROM deliveries WHERE webhook_id = $1 AND status = 'success'`, healthy.UUID())
-	b.receiver.mu.Lock()
-	defer b.receiver.mu.Unlock()
-	if most > b.config.EndpointConcurrency {
-		t.Errorf("%d requests in flight for one webhook, want at most %d", most, b.config.EndpointConcurrency)
+	if took := time.Since(rung); took > noDelay {
+		t.Errorf("the healthy one's took %s beside one that hangs for %s, want at most %s", took, timeout, noDelay)
+	}
+	if most := hanging.mostAtATime(); most != b.config.EndpointConcurrency {
+		t.Errorf("%d requests in flight for one webhook, want its window of %d", most, b.config.EndpointConcurrency)
 	}
 }
 
