@@ -134,14 +134,16 @@ func say(word chan<- struct{}) {
 }
 
 // Run rings until ctx ends and nothing waits any more. Whoever rings must have
-// stopped before.
+// stopped before. The end of ctx breaks no ring off that has begun: it would be
+// late by the time that the relay needs to find it.
 func (d *Doorbell) Run(ctx context.Context) error {
+	ringing := context.WithoutCancel(ctx)
 	for {
 		select {
 		case <-d.wake:
-			d.flush(ctx)
+			d.flush(ringing)
 		case <-ctx.Done():
-			d.flush(context.WithoutCancel(ctx))
+			d.flush(ringing)
 			return nil
 		}
 	}

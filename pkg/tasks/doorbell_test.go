@@ -3,10 +3,12 @@ package tasks
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
@@ -41,6 +43,44 @@ func TestDoorbell_tellsWhatItDropped(t *testing.T) {
 	silent(t, d)
 	if n := testutil.ToFloat64(d.failed); n != 3 {
 		t.Errorf("failed = %v, want 3", n)
+	}
+}
+
+func TestDoorbell_finishesTheRingThatItsStopMeets(t *testing.T) {
+	t.Parallel()
+	c, _ := connect(t)
+	hook := &pausing{reached: make(chan struct{}), proceed: make(chan struct{})}
+	c.AddHook(hook)
+	d := NewDoorbell(NewRinger(c), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }() // waited for below
+	d.Ring(owed(2))
+	receive(t, "ring", hook.reached)
+	cancel()
+	close(hook.proceed)
+	do(t, <-done)
+	if rung, failed := testutil.ToFloat64(d.rung), testutil.ToFloat64(d.failed); rung != 2 || failed != 0 {
+		t.Errorf("rung = %v, failed = %v, want 2 and 0", rung, failed)
+	}
+}
+
+// pausing stops the first round trip until it may proceed.
+type pausing struct {
+	reached, proceed chan struct{}
+	once             sync.Once
+}
+
+func (*pausing) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*pausing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (p *pausing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		p.once.Do(func() {
+			close(p.reached)
+			<-p.proceed
+		})
+		return next(ctx, commands)
 	}
 }
 
