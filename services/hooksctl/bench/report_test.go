@@ -6,10 +6,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/stage"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestNewQuantiles(t *testing.T) {
 	t.Parallel()

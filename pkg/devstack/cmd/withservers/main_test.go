@@ -5,7 +5,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRun_passesTheExitCodeOn(t *testing.T) {
 	t.Parallel()

@@ -8,8 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func serve(t *testing.T, status int, answer string) (client *apiclient.Client, got *http.Request, body *string) {
 	t.Helper()

@@ -13,10 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack/redistest"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres/postgrestest"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testTimeout = 2 * time.Minute
 

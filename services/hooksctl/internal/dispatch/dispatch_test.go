@@ -12,10 +12,14 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/apiclient"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/dispatch"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // api accepts everything until it has accepted limit events.
 type api struct {

@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack/redistest"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres/postgrestest"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func examine(t *testing.T, environ ...string) (string, error) {
 	t.Helper()

@@ -12,10 +12,13 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/listen"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

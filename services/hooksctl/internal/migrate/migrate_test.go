@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres/postgrestest"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMigrate_statusUpStatus(t *testing.T) {
 	t.Parallel()

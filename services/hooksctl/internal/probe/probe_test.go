@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/probe"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestCommand(t *testing.T) {
 	t.Parallel()

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/signature"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/receiver"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	secret  = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"go.uber.org/goleak"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres/postgrestest"
@@ -16,6 +17,8 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/hooksctl/internal/console"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	oldKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
