@@ -8,8 +8,9 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 )
 
-// formatPayload shows what a task rings for in a few short lines, and nothing
-// of a payload that it cannot read. The last error has its own column.
+// formatPayload shows what a task rings for in a few short lines, each delivery
+// with its tenant where they differ, and nothing of a payload that it cannot
+// read. The last error has its own column.
 func formatPayload(taskType string, payload []byte) string {
 	if taskType != tasks.TypeDeliver {
 		return fmt.Sprintf("not a task of ours (%d bytes)", len(payload))
@@ -23,8 +24,12 @@ func formatPayload(taskType string, payload []byte) string {
 		"event:  " + orSeveral(b.EventType),
 		attempt(b),
 	}
-	for _, id := range b.Deliveries {
-		lines = append(lines, id.String())
+	for i, id := range b.Deliveries {
+		line := id.String()
+		if b.Tenant == "" && b.TenantOf(i) != "" {
+			line += "  " + string(b.TenantOf(i))
+		}
+		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
 }
