@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"golang.org/x/term"
 )
 
 // Console is one command's terminal. Its methods may be called concurrently.
@@ -39,10 +41,8 @@ func New(in io.Reader, out, err io.Writer, environ []string) *Console {
 	return &Console{In: in, Err: err, Environ: environ, out: out, mu: new(sync.Mutex)}
 }
 
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+// isTerminal asks for more than a character device: /dev/null is one.
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // Getenv returns a variable's value, the last one where it is repeated.
 func (c *Console) Getenv(name string) string {
