@@ -36,7 +36,17 @@ type commands struct {
 
 const description = `The CLI of crm-webhooks: develop, try out and operate it.
 
-Commands that need PostgreSQL, Redis or a secret take them from the same environment variables as the services.`
+Commands that need PostgreSQL, Redis or a secret take them from the same environment variables as the services.
+
+Examples:
+
+  hooksctl dev                                 # all of it on this machine
+
+  hooksctl listen --secret whsec_...           # a receiver that verifies
+
+  hooksctl dispatch --event LEAD_CREATED       # an event for it
+
+  hooksctl doctor                              # what is wrong, and what to do about it`
 
 // Run runs the command that args name and returns when it is done.
 func Run(ctx context.Context, args []string, c *console.Console) error {
@@ -77,6 +87,15 @@ func usageError(err error) error {
 }
 
 type version struct{}
+
+// Help is shown by --help.
+func (version) Help() string {
+	return `The version of this binary, that of Go, and the platform: what a report of a fault should say.
+
+Example:
+
+  hooksctl version`
+}
 
 // Run prints it.
 func (version) Run(c *console.Console) error {

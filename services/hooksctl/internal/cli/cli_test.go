@@ -28,7 +28,8 @@ func TestRun_help(t *testing.T) {
 	t.Setenv("COLUMNS", "100")
 	for name, args := range map[string][]string{
 		"hooksctl": nil, "dev": {"dev"}, "dispatch": {"dispatch"}, "listen": {"listen"}, "token": {"token"},
-		"migrate": {"migrate"}, "migrate-up": {"migrate", "up"}, "doctor": {"doctor"}, "rekey": {"rekey"}, "probe": {"probe"},
+		"migrate": {"migrate"}, "migrate-up": {"migrate", "up"}, "migrate-status": {"migrate", "status"}, "doctor": {"doctor"},
+		"rekey": {"rekey"}, "probe": {"probe"}, "version": {"version"},
 	} {
 		got, err := runCLI(t, append(args, "--help")...)
 		if err != nil {
@@ -48,7 +49,7 @@ func TestRun_help(t *testing.T) {
 		if diff := cmp.Diff(string(want), got); diff != "" {
 			t.Errorf("help of %s changed (if meant: go test ./internal/cli -update):\n%s", name, diff)
 		}
-		if name != "hooksctl" && name != "migrate" && !strings.Contains(got, "Example") {
+		if !strings.Contains(got, "Example") {
 			t.Errorf("help of %s has no example", name)
 		}
 	}

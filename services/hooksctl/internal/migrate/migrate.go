@@ -19,6 +19,17 @@ type Command struct {
 	Status status `cmd:"" help:"List all migrations, and which are pending."`
 }
 
+// Help is shown by --help.
+func (Command) Help() string {
+	return `The schema is built into this binary. Both commands need DATABASE_URL only.
+
+Examples:
+
+  hooksctl migrate status
+
+  hooksctl migrate up`
+}
+
 type up struct {
 	Wait time.Duration `default:"30s" help:"How long to wait for PostgreSQL to answer."`
 }
@@ -70,6 +81,17 @@ func (u *up) await(ctx context.Context, url string, c *console.Console) ([]postg
 }
 
 type status struct{}
+
+// Help is shown by --help.
+func (status) Help() string {
+	return `Reads only. Pending are those of this binary that the database lacks; what it has beyond them is not listed.
+
+Examples:
+
+  DATABASE_URL=postgres://hooks:secret@localhost:5432/hooks hooksctl migrate status
+
+  hooksctl migrate status | grep ^pending    # nothing when the schema is up to date`
+}
 
 // Run lists the migrations.
 func (status) Run(ctx context.Context, c *console.Console) error {
