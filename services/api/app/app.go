@@ -1,5 +1,11 @@
 // Package app wires the api. It is importable, so that a development runner and
 // tests can embed one.
+//
+// It promises that the api listens whatever is away: without PostgreSQL it
+// answers UNAVAILABLE, without Redis it accepts all the same. A stop takes no new
+// requests, lets those in flight finish, commits what they submitted and rings
+// for it, within the time of the longest test send and some seconds. Then nothing
+// of it is left running or open.
 package app
 
 import (

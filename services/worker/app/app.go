@@ -1,5 +1,12 @@
 // Package app wires a worker. It is importable, so that a development runner and
 // tests can embed one.
+//
+// It promises that a worker starts whatever is away, and works as soon as
+// PostgreSQL, its schema and Redis are there; that its parts end together, the
+// first failure ending all; and that a stop takes no new work, lets requests in
+// flight finish, records them and rings for what it leaves (I9), within the
+// longest timeout of a webhook and some seconds. Then nothing of it is left
+// running or open. Any number of them may run, in one process or in many.
 package app
 
 import (

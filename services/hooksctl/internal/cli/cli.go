@@ -1,5 +1,10 @@
 // Package cli is hooksctl's command line: which commands there are. What they
 // do is in a package each.
+//
+// It promises that every command shows examples when asked for help, that one
+// that cannot be understood does nothing and says where its help is, and that an
+// error is returned, never printed: whoever calls Run prints it and gives the
+// exit code.
 package cli
 
 import (

@@ -1,4 +1,10 @@
 // Package dispatch is `hooksctl dispatch`: it sends events to the API.
+//
+// It promises that "accepted" is what the API answered, that nothing is sent when
+// the data are no JSON object, and that many events at once stop at the first
+// error and say how many had been accepted by then. It repeats nothing by itself:
+// after an error an event may have been accepted, and --idempotency-key is what
+// makes a repetition harmless.
 package dispatch
 
 import (

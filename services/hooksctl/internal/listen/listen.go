@@ -1,4 +1,9 @@
 // Package listen is `hooksctl listen`: a receiver on this machine.
+//
+// It promises that a request is printed before it is answered, that with a secret
+// only what the reference library of Standard Webhooks verifies is answered with
+// success, and that it fails exactly as told. It keeps nothing, and recognises no
+// repetition.
 package listen
 
 import (

@@ -1,4 +1,9 @@
 // Package migrate is `hooksctl migrate`: it applies the schema that is built in.
+//
+// It promises that any number may run at once and each migration is applied once,
+// that one that fails leaves those before it applied and the rest untouched, and
+// that status only reads. There is no way down: a schema is mended by the next
+// migration.
 package migrate
 
 import (
