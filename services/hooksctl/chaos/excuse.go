@@ -62,7 +62,7 @@ func (s *scene) strand(ctx context.Context, failed bool, do func() error, worker
 		return err
 	}
 	for _, w := range workers {
-		tries, err := s.inFlight(ctx, w)
+		tries, err := s.inFlight(ctx, w, "")
 		if err != nil {
 			return err
 		}
@@ -100,15 +100,17 @@ func (s *scene) cutOff(ctx context.Context, failed bool, begin func() error, vic
 // nothing is what is done to workers that it is enough to freeze.
 func nothing() error { return nil }
 
-// inFlight lists what a worker holds leases on; a holder's name is
-// host-pid-random/number.
-func (s *scene) inFlight(ctx context.Context, w *stage.Service) ([]try, error) {
-	const held = `SELECT delivery_id, attempts + 1 AS attempt FROM pending_deliveries WHERE lease_holder LIKE '%-' || $1 || '-______/%'`
+// inFlight lists what a worker holds leases on, of one tenant or of all; a holder's
+// name is host-pid-random/number.
+func (s *scene) inFlight(ctx context.Context, w *stage.Service, of webhook.TenantID) ([]try, error) {
+	const held = `
+SELECT delivery_id, attempts + 1 AS attempt FROM pending_deliveries
+WHERE lease_holder LIKE '%-' || $1 || '-______/%' AND ($2 = '' OR tenant_id = $2)`
 	var rows []struct {
 		ID      string `db:"delivery_id"`
 		Attempt int    `db:"attempt"`
 	}
-	if err := s.system.DB.SelectContext(ctx, &rows, held, strconv.Itoa(w.PID())); err != nil {
+	if err := s.system.DB.SelectContext(ctx, &rows, held, strconv.Itoa(w.PID()), string(of)); err != nil {
 		return nil, fmt.Errorf("listing leases: %w", err)
 	}
 	tries := make([]try, len(rows))
@@ -120,23 +122,4 @@ func (s *scene) inFlight(ctx context.Context, w *stage.Service) ([]try, error) {
 		tries[i] = try{id.String(), row.Attempt}
 	}
 	return tries, nil
-}
-
-// busiest is the worker that has most in flight, but for one.
-func (s *scene) busiest(ctx context.Context, but *stage.Service) (*stage.Service, error) {
-	most := -1
-	var victim *stage.Service
-	for _, w := range s.workers {
-		if w == but {
-			continue
-		}
-		tries, err := s.inFlight(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		if len(tries) > most {
-			victim, most = w, len(tries)
-		}
-	}
-	return victim, nil
 }

@@ -22,17 +22,18 @@ const (
 )
 
 func workerFaults() []fault {
+	inFlight := withQuiet(quietHooks, halfSecond)
 	return []fault{
-		{name: "worker-kill", title: "one worker: kill -9", strike: killWorker, strands: true},
-		{name: "workers-kill", title: "all workers: kill -9, restart", strike: killWorkers, strands: true},
+		{name: "worker-kill", title: "one worker: kill -9", prepare: inFlight, strike: killWorker, strands: true},
+		{name: "workers-kill", title: "all workers: kill -9, restart", prepare: inFlight, strike: killWorkers, strands: true},
 		{name: "workers-roll", title: "all workers: SIGTERM and restart, one by one", strike: rollWorkers},
 		{
 			name: "worker-freeze", title: "one worker: SIGSTOP for 25 s, past its leases, SIGCONT",
-			strike: freezeWorker, strands: true, bypassed: true,
+			prepare: inFlight, strike: freezeWorker, strands: true, bypassed: true,
 		},
 		{
-			name: "relay-freeze", title: "the worker that is the relay: SIGSTOP for 25 s, SIGCONT",
-			strike: freezeRelay, bypassed: true,
+			name: "relay-freeze", title: "the relay: SIGSTOP for 25 s, SIGCONT; another worker: kill -9",
+			prepare: inFlight, strike: freezeRelay, strands: true, bypassed: true,
 		},
 		{
 			name: "worker-clock", title: "two workers: clocks 60 s ahead and 60 s behind",
@@ -43,15 +44,18 @@ func workerFaults() []fault {
 }
 
 func killWorker(ctx context.Context, s *scene) error {
-	victim, err := s.busiest(ctx, nil)
+	victim, err := s.catch(ctx, nil)
 	if err != nil {
 		return err
 	}
 	s.down[victim] = true
-	return s.killWorking(ctx, victim)
+	return errors.Join(s.killWorking(ctx, victim), s.needRelay(ctx, victim))
 }
 
 func killWorkers(ctx context.Context, s *scene) error {
+	if _, err := s.catch(ctx, nil); err != nil {
+		return err
+	}
 	if err := s.killWorking(ctx, s.workers...); err != nil {
 		return err
 	}
@@ -80,32 +84,29 @@ func stop(ctx context.Context, service *stage.Service) error {
 	return service.Stop(ctx)
 }
 
+// freezeWorker freezes a worker for a while. Nobody can tell a frozen one from a
+// dead one, so what it has in flight is sent again.
 func freezeWorker(ctx context.Context, s *scene) error {
-	relay, err := s.relay(ctx)
+	_, victim, err := s.relayAndVictim(ctx)
 	if err != nil {
 		return err
 	}
-	victim, err := s.busiest(ctx, relay)
-	if err != nil {
-		return err
-	}
-	return s.sleep(ctx, victim)
-}
-
-func freezeRelay(ctx context.Context, s *scene) error {
-	victim, err := s.relay(ctx)
-	if err != nil {
-		return err
-	}
-	return s.sleep(ctx, victim)
-}
-
-// sleep freezes a worker for a while. Nobody can tell a frozen one from a dead
-// one, so what it has in flight is sent again.
-func (s *scene) sleep(ctx context.Context, victim *stage.Service) error {
 	return during(ctx, asleep,
-		func() error { return s.strand(ctx, false, nothing, victim) },
+		func() error { return errors.Join(s.strand(ctx, false, nothing, victim), s.needRelay(ctx, victim)) },
 		func(context.Context) error { return victim.Thaw() })
+}
+
+// freezeRelay freezes the relay and kills another worker: what that one had in
+// flight waits for a relay, and the frozen one's wake would come too late.
+func freezeRelay(ctx context.Context, s *scene) error {
+	relay, victim, err := s.relayAndVictim(ctx)
+	if err != nil {
+		return err
+	}
+	return during(ctx, asleep, func() error {
+		s.down[victim] = true
+		return errors.Join(s.killWorking(ctx, victim), s.strand(ctx, false, nothing, relay), s.needRelay(ctx, victim))
+	}, func(context.Context) error { return relay.Thaw() })
 }
 
 // relay is the worker that repairs for all.

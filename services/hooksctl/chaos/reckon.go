@@ -63,9 +63,9 @@ type books struct {
 	before    []storedEvent // before refused clients asked again
 	stored    ledger
 	arrived   []stage.Arrival
-	drained   bool                                     // nothing is owed any more
-	hooks     map[webhook.TenantID][]webhook.WebhookID // all of them are owed every event; the first one is flaky
-	odd       []string                                 // what should not be
+	drained   bool                        // nothing is owed any more
+	hooks     map[webhook.TenantID][]hook // all of a tenant's are owed all of its events
+	odd       []string                    // what should not be
 }
 
 // balance compares what was answered, what is stored and what arrived.
@@ -193,9 +193,9 @@ func (b books) weighDeliveries(r *result) (trouble time.Time) {
 	came := b.weighRequests(r)
 	owed := make(map[webhook.DeliveryID]bool, len(b.stored.deliveries))
 	for id, event := range b.owing() {
-		for i, hook := range b.hooks[event.tenant] {
+		for _, hook := range b.hooks[event.tenant] {
 			r.Owed++
-			delivery := webhook.DeliveryIDFor(id, hook)
+			delivery := webhook.DeliveryIDFor(id, hook.id)
 			owed[delivery] = true
 			at := b.stored.deliveries[delivery].succeeded
 			if !came[delivery.String()] || at.IsZero() {
@@ -203,7 +203,7 @@ func (b books) weighDeliveries(r *result) (trouble time.Time) {
 				continue
 			}
 			r.Delivered++
-			if i == 0 && stage.Refuses(delivery.String()) {
+			if hook.flaky && stage.Refuses(delivery.String()) {
 				at = at.Add(-retryTakes) // that much is the receiver's doing
 			}
 			if at.Sub(event.since) > lateAfter && !event.repeated {

@@ -24,11 +24,11 @@ func openBooks(refused bool) (books, webhook.EventID, webhook.DeliveryID) {
 	struck := time.UnixMilli(1_800_000_000_000)
 	accepted := struck.Add(-time.Second)
 	event := webhook.NewEventID(accepted, [10]byte{1})
-	var hook webhook.WebhookID
-	delivery := webhook.DeliveryIDFor(event, hook)
+	flaky := hook{flaky: true}
+	delivery := webhook.DeliveryIDFor(event, flaky.id)
 	for n := byte(0); stage.Refuses(delivery.String()) != refused; n++ {
-		hook = webhook.NewWebhookID(accepted, [10]byte{2, n})
-		delivery = webhook.DeliveryIDFor(event, hook)
+		flaky.id = webhook.NewWebhookID(accepted, [10]byte{2, n})
+		delivery = webhook.DeliveryIDFor(event, flaky.id)
 	}
 	stored := []storedEvent{{id: event, tenant: tenant, tag: "m0"}}
 	return books{
@@ -41,7 +41,7 @@ func openBooks(refused bool) (books, webhook.EventID, webhook.DeliveryID) {
 		},
 		arrived: []stage.Arrival{{Delivery: delivery.String(), Attempt: 1, Answered: true}},
 		drained: true,
-		hooks:   map[webhook.TenantID][]webhook.WebhookID{tenant: {hook}},
+		hooks:   map[webhook.TenantID][]hook{tenant: {flaky}},
 	}, event, delivery
 }
 
@@ -95,7 +95,9 @@ func TestBooks_balance(t *testing.T) {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				b.recorded(d, 1, usualWithin+2*time.Second)
 			},
-			func(r *result) { r.Recovery, r.Broken = 21, []string{"recovered after 21.0 s, not within 20.0 s"} },
+			func(r *result) {
+				r.Recovery, r.Broken = 21, []string{"recovered after 21.0 s, not within 20.0 s"}
+			},
 		},
 		"answered late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
@@ -294,7 +296,7 @@ func TestBooks_balanceOfRefusedWithoutKeys(t *testing.T) {
 				&mutation{tag: "m2", tenant: "silent", size: 2, repeats: true, events: []webhook.EventID{answered[0].id, answered[1].id}})
 			b.before = append(b.before[:1:1], events("m1", tc.storedThen)...)
 			b.stored.events = slices.Concat(b.stored.events[:1:1], events("m1", tc.storedNow), events("m2", tc.repeated))
-			b.hooks["silent"] = []webhook.WebhookID{webhook.NewWebhookID(now, [10]byte{7})}
+			b.hooks["silent"] = []hook{{id: webhook.NewWebhookID(now, [10]byte{7})}}
 			r := b.balance()
 			var broken []string
 			for _, promise := range r.Broken {

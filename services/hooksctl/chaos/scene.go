@@ -37,6 +37,12 @@ func policy() webhook.Policy {
 	return webhook.Policy{MaxAttempts: webhook.MaxMaxAttempts, Timeout: 5 * time.Second, InitialBackoff: time.Second}
 }
 
+// hook is a webhook; a flaky one's receiver refuses some first attempts.
+type hook struct {
+	id    webhook.WebhookID
+	flaky bool
+}
+
 // scene is a running system with a load on it.
 type scene struct {
 	options
@@ -58,7 +64,7 @@ type scene struct {
 	ends         []func(context.Context) error
 
 	tenants []webhook.TenantID
-	hooks   map[webhook.TenantID][]webhook.WebhookID
+	hooks   map[webhook.TenantID][]hook
 	clients map[webhook.TenantID][]*apiclient.Client // one for each api
 	journal journal
 	// endLoad takes the load off and returns when all of it is answered.
@@ -77,7 +83,7 @@ func newScene(ctx context.Context, p *play, f fault) (*scene, error) {
 		options: p.options, name: f.name, log: p.log, stage: p.stage, servers: p.stage.Servers, receiver: p.receiver,
 		redis: p.stage.Servers.Redis, receiverAddr: p.receiver.Addr(), random: randomFor(p.seed, f.name),
 		chance: randomFor(p.seed, f.name+" load"),
-		hooks:  map[webhook.TenantID][]webhook.WebhookID{}, clients: map[webhook.TenantID][]*apiclient.Client{},
+		hooks:  map[webhook.TenantID][]hook{}, clients: map[webhook.TenantID][]*apiclient.Client{},
 		down: map[*stage.Service]bool{},
 	}
 	redisURL := s.servers.RedisURL()
@@ -148,6 +154,7 @@ func (s *scene) setUp(ctx context.Context) error {
 	return s.addClients()
 }
 
+// addWebhooks makes the tenants that are under load.
 func (s *scene) addWebhooks(ctx context.Context) error {
 	for i := range tenants {
 		tenant := webhook.TenantID("tenant-" + strconv.Itoa(i))
@@ -157,16 +164,21 @@ func (s *scene) addWebhooks(ctx context.Context) error {
 			if n == 0 {
 				path = flakyPath
 			}
-			id, err := s.system.CreateWebhook(ctx, stage.Hook{
-				Tenant: tenant, URL: "http://" + s.receiverAddr + path, Pattern: "*", Policy: policy(),
-			})
-			if err != nil {
+			if err := s.addHook(ctx, tenant, path); err != nil {
 				return err
 			}
-			s.hooks[tenant] = append(s.hooks[tenant], id)
 		}
 	}
 	return nil
+}
+
+// addHook makes a webhook that is owed all of its tenant's events.
+func (s *scene) addHook(ctx context.Context, tenant webhook.TenantID, path string) error {
+	id, err := s.system.CreateWebhook(ctx, stage.Hook{
+		Tenant: tenant, URL: "http://" + s.receiverAddr + path, Pattern: "*", Policy: policy(),
+	})
+	s.hooks[tenant] = append(s.hooks[tenant], hook{id, path == flakyPath})
+	return err
 }
 
 func (s *scene) services() []*stage.Service { return slices.Concat(s.apis, s.workers) }
@@ -208,7 +220,7 @@ func (s *scene) addServices() error {
 }
 
 func (s *scene) addClients() error {
-	for _, tenant := range s.tenants {
+	for tenant := range s.hooks {
 		for _, api := range s.apis {
 			client, err := s.system.Client(api, tenant, maxInFlight)
 			if err != nil {
