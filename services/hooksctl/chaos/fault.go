@@ -36,6 +36,8 @@ type fault struct {
 	strike func(context.Context, *scene) error
 	// refusals are allowed; every other mutation must succeed.
 	refusals []string
+	// shows is an error when all is over and the row has shown nothing, if set.
+	shows func(context.Context, *scene) error
 	// strands says that requests are cut off in flight: without any, the row shows
 	// nothing.
 	strands bool
@@ -68,6 +70,18 @@ func faults() []fault {
 		all = append(all, group...)
 	}
 	return all
+}
+
+// steps do one thing after the other.
+func steps(all ...func(context.Context, *scene) error) func(context.Context, *scene) error {
+	return func(ctx context.Context, s *scene) error {
+		for _, step := range all {
+			if err := step(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // server is what services and servers have in common.

@@ -12,20 +12,27 @@ const late = 300 * time.Millisecond
 
 // wireFault is a way in which a network breaks.
 type wireFault struct {
-	name, title string
-	begin       func(*proxy.Proxy) error
-	cuts        bool // what is under way is lost
+	name, what string
+	begin      func(*proxy.Proxy) error
+	cuts       bool // what is under way is lost
+}
+
+func (f wireFault) title() string {
+	if f.cuts {
+		return "cut (" + f.what + ") for 8 s"
+	}
+	return f.what + " for 8 s"
 }
 
 func cuts() []wireFault {
 	return []wireFault{
-		{"reset", "cut (RST) for 8 s", (*proxy.Proxy).Refuse, true},
-		{"silent", "cut (black hole) for 8 s", (*proxy.Proxy).Swallow, true},
+		{"reset", "RST", (*proxy.Proxy).Refuse, true},
+		{"silent", "black hole", (*proxy.Proxy).Swallow, true},
 	}
 }
 
 func slowness() wireFault {
-	return wireFault{"slow", "answers 300 ms late for 8 s", func(p *proxy.Proxy) error { p.Delay(late); return nil }, false}
+	return wireFault{"slow", "answers 300 ms late", func(p *proxy.Proxy) error { p.Delay(late); return nil }, false}
 }
 
 // wireEnd is a network that breaks.
@@ -61,7 +68,7 @@ func networkFaults() []fault {
 
 func (e wireEnd) row(how wireFault) fault {
 	row := fault{
-		name: "net-" + e.name + "-" + how.name, title: "network " + e.title + ": " + how.title, page: "net-" + e.name,
+		name: "net-" + e.name + "-" + how.name, title: "network " + e.title + ": " + how.title(), page: "net-" + e.name,
 		prepare: e.insert, refusals: e.refusals, strands: e.ambiguous && how.cuts,
 	}
 	row.strike = func(ctx context.Context, s *scene) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -36,9 +37,8 @@ func workerFaults() []fault {
 			prepare: inFlight, strike: freezeRelay, strands: true, bypassed: true,
 		},
 		{
-			name: "worker-clock", title: "two workers: clocks 60 s ahead and 60 s behind",
-			prepare: func(ctx context.Context, s *scene) error { return s.stage.BuildSkewed(ctx) },
-			strike:  skewClocks,
+			name: "worker-clock", title: "two workers, one of them the relay: clocks 60 s ahead and 60 s behind",
+			prepare: steps(buildSkewed, withQuiet(quietHooks, slowPath)), strike: skewClocks, shows: skewedWorked,
 		},
 	}
 }
@@ -110,8 +110,10 @@ func freezeRelay(ctx context.Context, s *scene) error {
 }
 
 // relay is the worker that repairs for all.
-func (s *scene) relay(ctx context.Context) (*stage.Service, error) {
-	for _, w := range s.workers {
+func (s *scene) relay(ctx context.Context) (*stage.Service, error) { return relay(ctx, s.workers) }
+
+func relay(ctx context.Context, among []*stage.Service) (*stage.Service, error) {
+	for _, w := range among {
 		metrics, err := w.Metrics(ctx)
 		if err != nil {
 			return nil, err
@@ -120,11 +122,15 @@ func (s *scene) relay(ctx context.Context) (*stage.Service, error) {
 			return w, nil
 		}
 	}
-	return nil, errors.New("no worker is the relay")
+	return nil, errors.New("none of these workers is the relay")
 }
 
+func buildSkewed(ctx context.Context, s *scene) error { return s.stage.BuildSkewed(ctx) }
+
+// skewClocks replaces two workers by ones whose clocks are wrong, sees to it that one
+// of these is the relay, and gives it something to do: what Redis has forgotten.
 func skewClocks(ctx context.Context, s *scene) error {
-	for i, skew := range []time.Duration{wrong, -wrong} {
+	for i, skew := range skews() {
 		skewed, err := s.system.SkewedWorker(skew, s.workerEnv[i]...)
 		if err != nil {
 			return err
@@ -134,5 +140,51 @@ func skewClocks(ctx context.Context, s *scene) error {
 		}
 		s.workers[i] = skewed
 	}
-	return nil
+	skewed, honest := s.workers[:len(skews())], s.workers[len(skews()):]
+	for _, w := range honest {
+		if err := stop(ctx, w); err != nil {
+			return err
+		}
+	}
+	if err := awaitRelay(ctx, skewed); err != nil {
+		return err
+	}
+	for _, w := range honest {
+		if err := w.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return s.whileFrozen(func() error {
+		return errors.Join(s.submitQuiet(ctx, quietEvents, 1), s.empty(ctx))
+	})
+}
+
+func skews() []time.Duration { return []time.Duration{wrong, -wrong} }
+
+// awaitRelay returns when one of these workers is the relay.
+func awaitRelay(ctx context.Context, among []*stage.Service) error {
+	for end := time.Now().Add(stopTimeout); ; {
+		_, err := relay(ctx, among)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		if err := wait(ctx, catchEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// skewedWorked is an error unless each worker with a wrong clock has sent something,
+// and one of them is the relay still.
+func skewedWorked(ctx context.Context, s *scene) error {
+	skewed := s.workers[:len(skews())]
+	_, err := relay(ctx, skewed)
+	for _, w := range skewed {
+		metrics, metricsErr := w.Metrics(ctx)
+		if metricsErr == nil && !strings.Contains(metrics, "\nhooks_attempts_total{") {
+			metricsErr = fmt.Errorf("%s has sent nothing", w.Name())
+		}
+		err = errors.Join(err, metricsErr)
+	}
+	return err
 }

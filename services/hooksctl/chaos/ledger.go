@@ -51,6 +51,11 @@ func (s *scene) fill(ctx context.Context, b *books) error {
 			return err
 		}
 	}
+	if b.fault.shows != nil {
+		if err := b.fault.shows(ctx, s); err != nil {
+			b.odd = append(b.odd, err.Error())
+		}
+	}
 	return s.readLogs(b)
 }
 
