@@ -65,7 +65,7 @@ func faults() []fault {
 	var all []fault
 	for _, group := range [][]fault{
 		{{name: "none", title: "none", strike: func(context.Context, *scene) error { return nil }}},
-		workerFaults(), apiFaults(), redisFaults(), groupFaults(), postgresFaults(), networkFaults(), randomFaults(),
+		workerFaults(), loneFaults(), apiFaults(), redisFaults(), groupFaults(), postgresFaults(), networkFaults(), randomFaults(),
 	} {
 		all = append(all, group...)
 	}
