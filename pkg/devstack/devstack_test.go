@@ -137,6 +137,32 @@ func TestPostgres_demotedIsReadOnly(t *testing.T) {
 	exec(t, s.DatabaseURL(), `INSERT INTO kept VALUES (8)`)
 }
 
+func TestPostgres_Set(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	s := start(t, devstack.Config{Dir: openDir(t), Durable: true})
+	db := open(t, s.DatabaseURL())
+	db.SetMaxOpenConns(1)
+	exec(t, s.DatabaseURL(), `CREATE TABLE kept (n int)`)
+	write := func() error {
+		_, err := db.ExecContext(ctx, `INSERT INTO kept VALUES (8)`)
+		return err
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	for value, writable := range map[string]bool{"on": false, "off": true} { // in either order
+		if err := s.Postgres.Set(ctx, "default_transaction_read_only", value); err != nil {
+			t.Fatal(err)
+		}
+		for (write() == nil) != writable { // the server tells its sessions soon
+			if ctx.Err() != nil {
+				t.Fatalf("an open session does not get to know that it is %s", value)
+			}
+		}
+	}
+}
+
 func TestStack_WaitTellsOfADeadServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, devstack.Config{Dir: t.TempDir()})

@@ -145,6 +145,18 @@ func (p *Postgres) Promote(ctx context.Context) error {
 	})
 }
 
+// Set changes a setting of the running server that needs no restart. Sessions get to
+// know of it with their next statement, also those that are open.
+func (p *Postgres) Set(ctx context.Context, name, value string) error {
+	return p.withDB(func(db *sql.DB) error {
+		_, err := db.ExecContext(ctx, `ALTER SYSTEM SET `+pq.QuoteIdentifier(name)+` = `+pq.QuoteLiteral(value))
+		if err == nil {
+			_, err = db.ExecContext(ctx, `SELECT pg_reload_conf()`)
+		}
+		return err
+	})
+}
+
 // initialise makes the data folder with initdb, once.
 func (p *Postgres) initialise(ctx context.Context) error {
 	made, err := os.ReadFile(filepath.Join(p.data, "PG_VERSION"))

@@ -27,6 +27,10 @@ func postgresFaults() []fault {
 		{name: "postgres-full", title: "PostgreSQL: connection cap reached for 8 s", refusals: refusals, strike: fillPostgres},
 		{name: "postgres-lock", title: "PostgreSQL: a lock on deliveries for 10 s", refusals: refusals, strike: lockPostgres},
 		{name: "postgres-readonly", title: "PostgreSQL: read-only (demoted) for 8 s, promoted", refusals: refusals, strike: demotePostgres},
+		{
+			name: "postgres-readonly-live", title: "PostgreSQL: default_transaction_read_only for 8 s, sessions live on",
+			page: "postgres-readonly", refusals: refusals, strike: forbidWrites,
+		},
 	}
 }
 
@@ -116,4 +120,14 @@ func lockPostgres(ctx context.Context, s *scene) error {
 // reachable, and read-only for all who still come.
 func demotePostgres(ctx context.Context, s *scene) error {
 	return during(ctx, cut, func() error { return s.servers.Postgres.Demote(ctx) }, s.servers.Postgres.Promote)
+}
+
+// forbidWrites is what an operator does to a server whose disk fills up: sessions,
+// their statements and the relay's lock live on, and each transaction that writes
+// is refused.
+func forbidWrites(ctx context.Context, s *scene) error {
+	const setting = "default_transaction_read_only"
+	return during(ctx, cut,
+		func() error { return s.servers.Postgres.Set(ctx, setting, "on") },
+		func(ctx context.Context) error { return s.servers.Postgres.Set(ctx, setting, "off") })
 }
