@@ -35,6 +35,8 @@ type result struct {
 	// Delivered counts those that arrived and are recorded as success, Lost the others.
 	Delivered int `json:"delivered"`
 	Lost      int `json:"lost"`
+	// Late counts those that took more than a second.
+	Late int `json:"late"`
 	// Duplicated counts requests that came again, Unexcused those among them that
 	// the fault does not explain, Excused those that it could have explained.
 	Duplicated int `json:"duplicated"`
@@ -207,6 +209,7 @@ func (b books) weighDeliveries(r *result) (trouble time.Time) {
 				at = at.Add(-retryTakes) // that much is the receiver's doing
 			}
 			if at.Sub(event.since) > lateAfter && !event.repeated {
+				r.Late++
 				trouble = latest(trouble, at)
 			}
 		}

@@ -89,14 +89,14 @@ func TestBooks_balance(t *testing.T) {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				b.recorded(d, 1, 10*time.Second)
 			},
-			func(r *result) { r.Recovery = 9 },
+			func(r *result) { r.Recovery, r.Late = 9, 1 },
 		},
 		"recorded too late": {
 			func(b *books, _ webhook.EventID, d webhook.DeliveryID) {
 				b.recorded(d, 1, usualWithin+2*time.Second)
 			},
 			func(r *result) {
-				r.Recovery, r.Broken = 21, []string{"recovered after 21.0 s, not within 20.0 s"}
+				r.Recovery, r.Late, r.Broken = 21, 1, []string{"recovered after 21.0 s, not within 20.0 s"}
 			},
 		},
 		"answered late": {
