@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
@@ -43,6 +44,9 @@ func chaos(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.receiver.Close()) }()
+	if o.json == "" {
+		o.json = filepath.Join(p.stage.Dir(), tableFile)
+	}
 	results, err := p.all(ctx)
 	err = errors.Join(err, publish(out, o, results), verdict(results))
 	if err == nil && o.selfCheck {

@@ -9,13 +9,15 @@
 // It promises that a row is BROKEN, and that the suite ends with an error, when
 //
 //   - a delivery is lost, or one that a mutation answered for was never stored;
-//   - a request comes again that no worker's death excuses: at most as many as the
-//     dead one had in flight, which is counted at that moment;
-//   - an unanswered mutation is half done, or doing it again does it twice;
+//   - a request comes again that was not in flight, by its delivery and attempt, when
+//     a worker died, froze or was cut off; or one comes that is not recorded;
+//   - a refused mutation is half done, or doing it again does it twice: with an
+//     idempotency key, asking again is the same mutation, without another one;
 //   - a mutation is refused where the fault is no reason to, or not by UNAVAILABLE;
 //   - the system is not as before within 20 s of the fault's end, or of its
 //     beginning where others can do without the victim;
-//   - a process ends by itself, or what is stored contradicts itself.
+//   - a process ends by itself, or what is stored contradicts itself;
+//   - the row shows nothing: what it breaks was not in use.
 package main
 
 import (

@@ -28,6 +28,7 @@ const (
 	usualPatience = 60 * time.Second
 	quickRows     = "worker-kill,redis-flush,postgres-kill"
 	quickLoad     = 5 * time.Second
+	tableFile     = "table.json"
 )
 
 func parseOptions(args []string) (options, error) {
@@ -40,7 +41,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.rate, "rate", 50, "events a second; each owes three deliveries")
 	flags.DurationVar(&o.randomTime, "random", time.Minute, "how long the row random kills processes")
 	flags.Uint64Var(&o.seed, "seed", 0, "what decides tenants, times and victims; 0 draws one and says which")
-	flags.StringVar(&o.json, "json", "", "also write the table to this `file`")
+	flags.StringVar(&o.json, "json", "", "write the table to this `file`, not to "+tableFile+" among the logs")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}

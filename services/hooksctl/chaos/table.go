@@ -23,16 +23,13 @@ func verdict(results []result) error {
 	return errors.Join(errs...)
 }
 
-// publish prints the table and, if that is wanted, writes it.
+// publish prints the table, writes it, and says where.
 func publish(out io.Writer, o options, results []result) error {
 	if len(results) == 0 {
 		return nil
 	}
 	if err := printTable(out, o, results); err != nil {
 		return fmt.Errorf("printing: %w", err)
-	}
-	if o.json == "" {
-		return nil
 	}
 	text, err := json.MarshalIndent(map[string]any{"seed": o.seed, "rows": results}, "", "  ")
 	if err != nil {
@@ -41,13 +38,14 @@ func publish(out io.Writer, o options, results []result) error {
 	if err := os.WriteFile(o.json, append(text, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing table: %w", err)
 	}
-	return nil
+	_, err = fmt.Fprintf(out, "\nThis table is in %s, too.\n", o.json)
+	return err
 }
 
 func printTable(out io.Writer, o options, results []result) error {
 	_, err := fmt.Fprintf(out, "\n%d apis, %d workers, %d tenants with %d webhooks each, %d events/s for %s around the fault; --seed %d.\n"+
-		"accepted: events; refused: mutations, which asked again later; the rest: deliveries. duplicated, of as many as were in flight\n"+
-		"when a process died. recovery: from the fault until the last mutation or delivery that took more than %s, or was refused.\n\n",
+		"accepted: events; refused: mutations, asked for again later; the rest: deliveries. duplicated, of those that were in flight when\n"+
+		"a process died, froze or was cut off. recovery: from the fault until the last mutation or delivery that took more than %s, or was refused.\n\n",
 		apis, workers, tenants, hooksPerTenant, o.rate, o.load, o.seed, lateAfter)
 	if err != nil {
 		return err
