@@ -47,6 +47,11 @@ func chaos(ctx context.Context, args []string, out io.Writer) (err error) {
 	if o.json == "" {
 		o.json = filepath.Join(p.stage.Dir(), tableFile)
 	}
+	if o.within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.within, fmt.Errorf("the rows took longer than %s", o.within))
+		defer cancel()
+	}
 	results, err := p.all(ctx)
 	err = errors.Join(err, publish(out, o, results), verdict(results))
 	if err == nil && o.selfCheck {

@@ -22,12 +22,15 @@ type options struct {
 	patience time.Duration
 	// withoutRelay is for the suite's check of itself.
 	withoutRelay bool
+	// within bounds all rows together, building not included; 0 is no bound.
+	within time.Duration
 }
 
 const (
 	usualPatience = 60 * time.Second
 	quickRows     = "worker-kill,redis-flush,postgres-kill"
 	quickLoad     = 5 * time.Second
+	quickWithin   = 2 * time.Minute
 	tableFile     = "table.json"
 )
 
@@ -42,6 +45,7 @@ func parseOptions(args []string) (options, error) {
 	flags.DurationVar(&o.randomTime, "random", time.Minute, "how long the row random kills processes")
 	flags.Uint64Var(&o.seed, "seed", 0, "what decides tenants, times and victims; 0 draws one and says which")
 	flags.StringVar(&o.json, "json", "", "write the table to this `file`, not to "+tableFile+" among the logs")
+	flags.DurationVar(&o.within, "within", 0, "fail when the rows take longer than this; 0 is no bound, or "+quickWithin.String()+" with --quick")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -56,6 +60,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if *quick {
 		o.load = min(o.load, quickLoad)
+		if o.within == 0 {
+			o.within = quickWithin
+		}
 		if *rows == "" {
 			*rows = quickRows
 		}

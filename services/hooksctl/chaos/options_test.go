@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseOptions(t *testing.T) {
@@ -21,6 +22,11 @@ func TestParseOptions(t *testing.T) {
 		o, err := parseOptions(strings.Fields(args))
 		if err != nil || len(o.faults) != want {
 			t.Errorf("%q: %d rows, error %v, want %d", args, len(o.faults), err, want)
+		}
+	}
+	for args, want := range map[string]time.Duration{"": 0, "--quick": quickWithin, "--quick --within 5m": 5 * time.Minute} {
+		if o, err := parseOptions(strings.Fields(args)); err != nil || o.within != want {
+			t.Errorf("%q: within %s, error %v, want %s", args, o.within, err, want)
 		}
 	}
 	for _, args := range [][]string{{"--rows", "flood"}, {"stray"}, {"--rate", "0"}, {"--load", "1ms"}, {"--random", "0s"}} {
