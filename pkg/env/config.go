@@ -55,10 +55,16 @@ type Log struct {
 	Format LogFormat  `env:"HOOKS_LOG_FORMAT" envDefault:"json"`
 }
 
+// ConnectionsApart are those of a process's connections to PostgreSQL that are a
+// pool of their own: the api's for accepting, a worker's for leaders, the relay and
+// pruning.
+const ConnectionsApart = 6
+
 // Database says where PostgreSQL is.
 type Database struct {
-	URL         DatabaseURL `env:"DATABASE_URL,required"`
-	Connections int         `env:"HOOKS_DATABASE_CONNECTIONS" envDefault:"20"`
+	URL DatabaseURL `env:"DATABASE_URL,required"`
+	// Connections are all that a process may have, ConnectionsApart included.
+	Connections int `env:"HOOKS_DATABASE_CONNECTIONS" envDefault:"26"`
 }
 
 // Redis says where Redis is.
@@ -125,7 +131,7 @@ func (i Identity) check() []Fault {
 }
 
 func (d Database) check() []Fault {
-	return between("HOOKS_DATABASE_CONNECTIONS", d.Connections, 2, 1000)
+	return between("HOOKS_DATABASE_CONNECTIONS", d.Connections, ConnectionsApart+2, 1000)
 }
 
 func (a Admission) check() []Fault {

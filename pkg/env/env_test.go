@@ -40,7 +40,7 @@ func TestLoadAPI_defaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Addr != ":8080" || got.EndpointConcurrency != 10 || got.AllowHTTP || got.Level != slog.LevelInfo ||
-		got.Format != env.JSON || got.Connections != 20 || len(got.AllowedNetworks) != 0 {
+		got.Format != env.JSON || got.Connections != 26 || len(got.AllowedNetworks) != 0 {
 		t.Errorf("defaults = %+v", got)
 	}
 	if sealed, err := got.Keys.Seal([]byte("x")); err != nil || got.Keys.NeedsReseal(sealed) {

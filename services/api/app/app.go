@@ -38,7 +38,7 @@ const (
 	httpGrace = webhook.MaxTimeout + 5*time.Second
 	grace     = httpGrace + 5*time.Second
 	// hotConns is for accepting: five commits at a time and a reserve.
-	hotConns = 6
+	hotConns = env.ConnectionsApart
 )
 
 // App is one api.
@@ -80,7 +80,7 @@ func (a *App) Run(ctx context.Context) error { return a.group.Run(ctx) }
 
 func (a *App) open() (err error) {
 	url := a.config.URL.Reveal()
-	if a.db, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections}); err != nil {
+	if a.db, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections - hotConns}); err != nil {
 		return err
 	}
 	a.group.OnClose("PostgreSQL", func(context.Context) error { return a.db.Close() })

@@ -52,7 +52,7 @@ func newSystem(t *testing.T) *system {
 // env is the one list of settings that all processes get; a later line wins.
 func (s *system) env(more ...string) []string {
 	return append([]string{
-		"DATABASE_URL=" + s.database, "REDIS_URL=" + s.redis, "HOOKS_DATABASE_CONNECTIONS=6",
+		"DATABASE_URL=" + s.database, "REDIS_URL=" + s.redis, "HOOKS_DATABASE_CONNECTIONS=12",
 		"HOOKS_JWT_SECRET=" + s.jwtSecret, "HOOKS_JWT_AUDIENCE=" + audience, "HOOKS_ENCRYPTION_KEYS=" + s.key,
 		"HOOKS_ALLOW_HTTP=true", "HOOKS_ALLOWED_NETWORKS=127.0.0.0/8",
 		"HOOKS_API_ADDR=127.0.0.1:0", "HOOKS_METRICS_ADDR=127.0.0.1:0", "HOOKS_MONITOR_ADDR=127.0.0.1:0",

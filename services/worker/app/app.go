@@ -79,7 +79,7 @@ func (a *App) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.group.OnClose("PostgreSQL", func(context.Context) error { return a.db.Close() })
-	if a.hot, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections, HotPath: true}); err != nil {
+	if a.hot, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections - repairConns, HotPath: true}); err != nil {
 		return err
 	}
 	a.group.OnClose("PostgreSQL, hot path", func(context.Context) error { return a.hot.Close() })
@@ -97,7 +97,7 @@ func (a *App) open(ctx context.Context) (err error) {
 }
 
 // repairConns is for leaders (one connection each, held), the relay and pruning.
-const repairConns = 6
+const repairConns = env.ConnectionsApart
 
 func (a *App) wire() error {
 	send, err := sender.New(sender.Config{
