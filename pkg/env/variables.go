@@ -23,7 +23,7 @@ func Variables() []Variable {
 		{"HOOKS_METRICS_ADDR", ":9091", "listen address of the worker's /healthz, /readyz and /metrics"},
 
 		{"HOOKS_JWT_SECRET", "", "HS256 key: the text's bytes, at least 32"},
-		{"HOOKS_JWKS_URL", "", "RS256, ES256 and EdDSA keys; exactly one of the two is set"},
+		{"HOOKS_JWKS_URL", "", "https URL of RS256, ES256 and EdDSA keys, asked directly: no redirects, no proxy; exactly one of the two is set"},
 		{"HOOKS_JWT_ISSUER", "", "the iss that tokens must carry, when set"},
 		{"HOOKS_JWT_AUDIENCE", "", "the aud that tokens must carry, when set"},
 

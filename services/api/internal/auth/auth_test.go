@@ -3,8 +3,10 @@ package auth_test
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,20 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs everything with a proxy in the environment: one that takes
+// connections and never answers.
+func TestMain(m *testing.M) {
+	proxy, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		if err := os.Setenv(name, "http://"+proxy.Addr().String()); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const secret = "0123456789abcdef0123456789abcdef"
 

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -62,10 +63,7 @@ func newKeyServer(t *testing.T) *keyServer {
 		}
 		_, _ = w.Write(body)
 	}))
-	t.Cleanup(func() {
-		s.Close()
-		http.DefaultClient.CloseIdleConnections()
-	})
+	t.Cleanup(s.Close)
 	return s
 }
 
@@ -302,5 +300,63 @@ func TestJWKS_withdrawnAndUnreadableKeys(t *testing.T) {
 	}
 	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodRS256, k.rsa, "old", claims(nil))); err == nil {
 		t.Error("a withdrawn key still counts")
+	}
+}
+
+// The URL is trusted, whoever it points to is not: a redirect could lead to http.
+func TestJWKS_redirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	server := newKeyServer(t)
+	server.add(t, "ed", k.ed.Public())
+	for _, code := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		redirecting := httptest.NewServer(http.RedirectHandler(server.URL, code))
+		t.Cleanup(redirecting.Close)
+		v := server.verifier(t, func(c *auth.Config) { c.JWKSURL = redirecting.URL })
+		if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, "ed", claims(nil))); err == nil {
+			t.Errorf("a key that a redirect (%d) led to was accepted", code)
+		}
+	}
+	if n := server.fetches.Load(); n > 0 {
+		t.Errorf("redirects were followed %d times", n)
+	}
+}
+
+// TestMain names a proxy that never answers. None is used for loopback addresses
+// and for the name localhost, but in capitals it is another one to whoever decides.
+func TestJWKS_noProxyFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	server := newKeyServer(t)
+	server.add(t, "ed", k.ed.Public())
+	v := server.verifier(t, func(c *auth.Config) {
+		c.JWKSURL = strings.Replace(server.URL, "127.0.0.1", "LOCALHOST", 1)
+	})
+	if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, "ed", claims(nil))); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJWKS_answersAreBounded(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	for name, more := range map[string]http.HandlerFunc{
+		"body":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat(" ", 2<<20)) },
+		"header": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Much", strings.Repeat("x", 128<<10)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newKeyServer(t)
+			server.add(t, "ed", k.ed.Public())
+			big := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				more(w, r)
+				server.Config.Handler.ServeHTTP(w, r)
+			}))
+			t.Cleanup(big.Close)
+			v := server.verifier(t, func(c *auth.Config) { c.JWKSURL = big.URL })
+			if _, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodEdDSA, k.ed, "ed", claims(nil))); err == nil {
+				t.Error("an answer without bounds was read to its end")
+			}
+		})
 	}
 }

@@ -29,13 +29,15 @@ const (
 	jwksRefresh = 5 * time.Minute
 	jwksRefetch = 30 * time.Second
 	// No provider publishes as much as that.
-	maxKeySetBytes = 1 << 20
+	maxKeySetBytes    = 1 << 20
+	maxKeyHeaderBytes = 64 << 10
 )
 
 var (
 	errUnknownKey = errors.New("the key is not among those that the JWKS URL gives")
 	errKeyID      = errors.New("the key id is not a string")
 	errKeyAlg     = errors.New("the key is for another algorithm")
+	errKeysMoved  = errors.New("the JWKS URL redirects, which is not followed: set it to where the keys are")
 )
 
 // keySet is the public keys of the identity provider, by their ids. They stay
@@ -68,8 +70,21 @@ func newKeySet(config Config) *keySet {
 		every = jwksRefetch
 	}
 	return &keySet{
-		url: config.JWKSURL, client: &http.Client{Timeout: jwksTimeout}, log: config.Log,
+		url: config.JWKSURL, client: newKeyClient(), log: config.Log,
 		refetches: rate.NewLimiter(rate.Every(every), 1),
+	}
+}
+
+// newKeyClient asks nobody but whom the operator named: whose answer counts may
+// sign for every tenant. A redirect may lead to http, where anybody could answer,
+// and a proxy in the environment is there for something else.
+func newKeyClient() *http.Client {
+	return &http.Client{
+		Timeout: jwksTimeout,
+		Transport: &http.Transport{
+			ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxKeyHeaderBytes,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return errKeysMoved },
 	}
 }
 
