@@ -90,7 +90,7 @@ func New(ctx context.Context, config Config) (*Verifier, error) {
 		go keys.refresh(ctx) // until ctx ends
 		v.keys = keys.keyFor
 	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(leeway)}
+	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding()}
 	if config.Issuer != "" {
 		options = append(options, jwt.WithIssuer(config.Issuer))
 	}
@@ -119,6 +119,9 @@ func (v *Verifier) FromRequest(r *http.Request) (Principal, error) {
 func (v *Verifier) Verify(ctx context.Context, compact string) (Principal, error) {
 	if len(compact) > maxTokenBytes {
 		return Principal{}, &Error{Rule: "token must have at most 8 KiB"}
+	}
+	if strings.ContainsAny(compact, "\r\n") { // decoders skip them
+		return Principal{}, &Error{Rule: ruleNotJWT}
 	}
 	if err := checkNames(compact); err != nil {
 		return Principal{}, err
@@ -156,7 +159,7 @@ func (v *Verifier) explain(err error) *Error {
 	rule := "token must be signed by a key that this service trusts"
 	switch {
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		rule = "token must be a JWT with tenant_id, role, sub and exp of the right types"
+		rule = ruleNotJWT
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
 	case errors.Is(err, jwt.ErrTokenExpired):
 		rule = "token exp has passed"

@@ -66,7 +66,7 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.Cla
 	return signed
 }
 
-func secretVerifier(t *testing.T) *auth.Verifier {
+func secretVerifier(t testing.TB) *auth.Verifier {
 	t.Helper()
 	v, err := auth.New(t.Context(), auth.Config{Secret: []byte(secret), Issuer: "crm", Audience: "hooks", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -28,7 +28,7 @@ func checkNames(compact string) *Error {
 	header, rest, _ := strings.Cut(compact, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	for i, segment := range []string{header, payload} {
-		raw, err := base64.RawURLEncoding.DecodeString(segment)
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(segment)
 		if err != nil {
 			return &Error{Rule: ruleNotJWT, Cause: err}
 		}
