@@ -161,9 +161,7 @@ func (a *Accepter) weigh(ctx context.Context, s webhook.Submission) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	for _, typ := range unknown {
-		a.fanouts.remember(subject{tenant, typ.String()}, counted[typ])
-	}
+	a.fanouts.learnOf(tenant, unknown, counted)
 	weight, _ = a.fanouts.weigh(s)
 	return weight, nil
 }

@@ -49,16 +49,26 @@ func (f *fanouts) weigh(s webhook.Submission) (weight int, unknown []webhook.Eve
 
 // learn takes note of what a submission owed.
 func (f *fanouts) learn(s webhook.Submission, receipt webhook.Receipt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for i, e := range receipt.Events {
 		if !e.Duplicate { // which tells of former times
-			f.remember(subjectOf(s.Events[i].Event), e.Deliveries)
+			f.set(subjectOf(s.Events[i].Event), e.Deliveries)
 		}
 	}
 }
 
-func (f *fanouts) remember(key subject, fanout int) {
+// learnOf takes note of how many webhooks want events of each type; none want
+// what is not counted.
+func (f *fanouts) learnOf(tenant webhook.TenantID, types []webhook.EventType, counted map[webhook.EventType]int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, typ := range types {
+		f.set(subject{tenant, typ.String()}, counted[typ])
+	}
+}
+
+func (f *fanouts) set(key subject, fanout int) {
 	if _, known := f.last[key]; !known && len(f.last) >= maxFanouts {
 		for any := range f.last {
 			delete(f.last, any)
