@@ -11,6 +11,7 @@ import (
 const (
 	KeyAddress    = "addr"
 	KeyAttempt    = "attempt"
+	KeyBlocked    = "blocked_address"
 	KeyComponent  = "component"
 	KeyCount      = "count"
 	KeyDelivery   = "delivery"

@@ -21,6 +21,8 @@ type outcome struct {
 	// undecided means that the receiver's own answer is not the cause, so that a
 	// caller who gave up meanwhile may be.
 	undecided bool
+	// address is what was refused, for operators only.
+	address string
 }
 
 func fault(class webhook.ErrorClass, text string) outcome {
@@ -34,7 +36,9 @@ func (x *exchange) classify(err error) outcome {
 	var handshake *handshakeError
 	switch {
 	case errors.As(err, &blocked):
-		return fault(webhook.ClassBlocked, blocked.text)
+		refused := fault(webhook.ClassBlocked, blocked.text)
+		refused.address = blocked.address
+		return refused
 	case x.expired():
 		return fault(webhook.ClassTimeout, x.lateText())
 	case errors.As(err, &dns):

@@ -55,8 +55,13 @@ func masked(kind string, networks []netip.Prefix) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// blockedError is a refusal to connect.
-type blockedError struct{ text string }
+// blockedError is a refusal to connect. Its text is for the webhook's owner, who
+// is not to learn what names of inside networks lead to; the address is for
+// operators.
+type blockedError struct {
+	text    string
+	address string // empty when the address is not why
+}
 
 func (e *blockedError) Error() string { return e.text }
 
@@ -64,14 +69,14 @@ func (e *blockedError) Error() string { return e.text }
 func (g *guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &blockedError{"the address cannot be checked"}
+		return &blockedError{text: "the address cannot be checked"}
 	}
 	if webhook.ForbiddenPort(int(target.Port())) {
-		return &blockedError{fmt.Sprintf("port %d belongs to another protocol", target.Port())}
+		return &blockedError{text: fmt.Sprintf("port %d belongs to another protocol", target.Port())}
 	}
 	addr := target.Addr().Unmap()
 	if !g.reachable(addr) {
-		return &blockedError{fmt.Sprintf("address %s is not public", addr)}
+		return &blockedError{"the host name leads to an address that is not public", addr.String()}
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ func (s *Sender) Send(ctx context.Context, r Request) (webhook.Attempt, error) {
 	if outcome.undecided && ctx.Err() != nil {
 		return webhook.Attempt{}, aborted(ctx, r)
 	}
-	a.ErrorClass, a.Error = outcome.class, outcome.text
+	a.ErrorClass, a.Error, a.BlockedAddress = outcome.class, outcome.text, outcome.address
 	return a, nil
 }
 

@@ -101,12 +101,15 @@ type Attempt struct {
 	Duration        time.Duration
 	ResponseStatus  int // 0: no answer
 	ErrorClass      ErrorClass
-	Error           string // readable, without URL, body or secret
+	Error           string // readable, without URL, body, secret or address
 	RequestHeaders  []Field
 	ResponseHeaders []Field
 	ResponseBody    string // first 16 KiB, valid UTF-8 without NUL
 	// RetryAfter is what the receiver asked for; 0: nothing.
 	RetryAfter time.Duration
+	// BlockedAddress is where the host name led that ClassBlocked is about. It is
+	// for the worker's log: it is not stored, and not for tenants' eyes.
+	BlockedAddress string
 }
 
 // OK reports whether the receiver accepted the event.

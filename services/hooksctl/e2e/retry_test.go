@@ -176,22 +176,44 @@ func TestI6_addressesAreCheckedAtDialTime(t *testing.T) {
 	t.Parallel()
 	s, r := newSystem(t), newReceiver(t)
 	c := s.client(s.api(), tenant)
-	s.worker("HOOKS_ALLOWED_NETWORKS=")
-	r.subscribe(c, "/", vars{"maxAttempts": 1})
-	byName := strings.Replace(r.URL, "127.0.0.1", "localhost", 1)
-	c.create(byName+"/", vars{"maxAttempts": 1})
+	worker := s.worker("HOOKS_ALLOWED_NETWORKS=")
+	byAddress := r.subscribe(c, "/", vars{"maxAttempts": 1}).Webhook.ID
+	byName := c.create(strings.Replace(r.URL, "127.0.0.1", "localhost", 1)+"/", vars{"maxAttempts": 1}).Webhook.ID
 	ev := c.dispatch(event("1"))
 	if ev.DeliveryCount != 2 {
 		t.Fatalf("owes %d deliveries, want 2", ev.DeliveryCount)
 	}
 	s.awaitIdle()
 	for _, d := range c.deliveriesOf(ev.EventID) {
-		if d.Status != "FAILED" || text(d.FailureReason) != "BLOCKED_ADDRESS" || d.AttemptCount != 1 || text(d.Attempts[0].ErrorClass) != "BLOCKED_ADDRESS" {
-			t.Errorf("delivery = %+v, reason %s", d, text(d.FailureReason))
+		checkBlocked(t, worker, d)
+	}
+	for _, id := range []string{byAddress, byName} {
+		got := get[tested](c, testHook, vars{"id": id})
+		if got.Success || got.ResponseStatus != nil || text(got.Error) != blockedText || got.Delivery == nil {
+			t.Errorf("test send = %+v, error %s", got, text(got.Error))
+			continue
 		}
+		checkBlocked(t, worker, *got.Delivery)
 	}
 	if n := len(r.requests("/")); n != 0 {
 		t.Errorf("%d requests left for a private address", n)
+	}
+}
+
+// blockedText does not say where a host name leads.
+const blockedText = "the host name leads to an address that is not public"
+
+// checkBlocked: recorded as what it is, and only the operator learns the address.
+func checkBlocked(t *testing.T, worker *service, d delivery) {
+	t.Helper()
+	if d.Status != "FAILED" || text(d.FailureReason) != "BLOCKED_ADDRESS" || len(d.Attempts) != 1 || text(d.LastError) != blockedText {
+		t.Fatalf("delivery = %+v, reason %s, last error %s", d, text(d.FailureReason), text(d.LastError))
+	}
+	if a := d.Attempts[0]; text(a.ErrorClass) != "BLOCKED_ADDRESS" || text(a.Error) != blockedText {
+		t.Errorf("attempt of class %s: %s", text(a.ErrorClass), text(a.Error))
+	}
+	if line := worker.awaitLog(`"msg":"attempt"`, d.ID); !strings.Contains(line, `"blocked_address":"127.0.0.1"`) && !strings.Contains(line, `"blocked_address":"::1"`) {
+		t.Errorf("the log does not name the address: %s", line)
 	}
 }
 

@@ -67,15 +67,18 @@ func (e *Engine) tell(ctx context.Context, s settled) {
 
 // logAttempt writes the one canonical line of an attempt.
 func (e *Engine) logAttempt(ctx context.Context, o webhook.Outcome) {
-	level, next := slog.LevelInfo, slog.Attr{}
+	var next, blocked slog.Attr
 	if o.Next.Status == webhook.Retrying {
 		next = obs.Next(e.cfg.Now().Add(o.Next.Delay).UTC().Truncate(time.Millisecond))
 	}
-	e.cfg.Log.LogAttrs(obs.ContextWithRemote(ctx, o.Claim.TraceParent), level, "attempt",
+	if o.Attempt.BlockedAddress != "" {
+		blocked = slog.String(obs.KeyBlocked, o.Attempt.BlockedAddress)
+	}
+	e.cfg.Log.LogAttrs(obs.ContextWithRemote(ctx, o.Claim.TraceParent), slog.LevelInfo, "attempt",
 		obs.Delivery(o.Claim.Delivery), obs.Event(o.Claim.Event), obs.Webhook(o.Claim.Webhook), obs.Tenant(o.Claim.Tenant),
 		obs.EventType(o.Claim.EventType), obs.Attempt(o.Attempt.Number), slog.String("outcome", string(o.Next.Status)),
 		obs.Status(o.Attempt.ResponseStatus), slog.String(obs.KeyErrorClass, string(o.Attempt.ErrorClass)),
-		obs.Duration(o.Attempt.Duration), next)
+		obs.Duration(o.Attempt.Duration), next, blocked)
 }
 
 // disable stops webhooks that answered 410. Their lanes are quiet since that was
