@@ -41,7 +41,9 @@ type URLRules struct {
 // A fault is an *Error about the field "url" that never repeats the input.
 //
 // Refusing addresses that are not public is a courtesy to whoever types them: a
-// name may resolve to anything, so what counts is the check at dial time (I6).
+// name may resolve to anything, so what counts is the check at dial time (I6). A
+// name without a domain is one of the network that resolves it, and so it is
+// refused where no such network is allowed.
 func (r URLRules) Parse(raw string) (string, error) {
 	if fault := checkURLText(raw); fault != nil {
 		return "", fault
@@ -110,6 +112,9 @@ func (r URLRules) host(raw string) (string, *Error) {
 	}
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return host, r.reachable(netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
+	}
+	if !strings.Contains(host, ".") && len(r.AllowedNetworks) == 0 {
+		return "", Invalid("url", "must name a host with its domain, such as hooks.example.com")
 	}
 	return host, nil
 }

@@ -32,7 +32,6 @@ func TestURLRules_Parse_normalises(t *testing.T) {
 		"https://my_host.example":                         "https://my_host.example",
 		"https://3com.example":                            "https://3com.example",
 		"https://a.0xyz":                                  "https://a.0xyz",
-		"https://receiver/hooks":                          "https://receiver/hooks",
 		"https://8.8.8.8/a":                               "https://8.8.8.8/a",
 		"https://[2606:4700:4700::1111]/a":                "https://[2606:4700:4700::1111]/a",
 		"https://[2606:4700:4700:0:0::1111]":              "https://[2606:4700:4700::1111]",
@@ -55,6 +54,7 @@ func TestURLRules_Parse_normalises(t *testing.T) {
 		"http://LOCALHOST:8080/a":   "http://localhost:8080/a",
 		"https://app.localhost:444": "https://app.localhost:444",
 		"http://[::ffff:127.0.0.1]": "http://127.0.0.1",
+		"http://receiver:8082/":     "http://receiver:8082/",
 	} {
 		if got, err := devRules().Parse(raw); err != nil || got != want {
 			t.Errorf("URL %q with development rules = %q, %v, want %q", raw, got, err, want)
@@ -75,6 +75,7 @@ func TestURLRules_Parse_refuses(t *testing.T) {
 		badHost     = "must name a valid host"
 		private     = "must not lead to a private or reserved address"
 		spelling    = "must spell an address as four decimal numbers or as IPv6 without a zone"
+		noDomain    = "must name a host with its domain, such as hooks.example.com"
 		malformed   = "must be a valid URL"
 		portRange   = "must have a port between 1 and 65535"
 	)
@@ -167,6 +168,10 @@ func TestURLRules_Parse_refuses(t *testing.T) {
 		"https://localhost":              private,
 		"https://LOCALHOST.:8443":        private,
 		"https://a.b.localhost":          private,
+
+		"https://redis":          noDomain,
+		"https://Redis.:6380/a":  noDomain,
+		"https://receiver/hooks": noDomain,
 
 		"https://127.1":              spelling,
 		"https://2130706433":         spelling,
