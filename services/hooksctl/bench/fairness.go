@@ -9,6 +9,9 @@ const (
 	wantBurst  = 100.0 // ms
 	// wantShare is of what a webhook's window allows.
 	wantShare = 0.8
+	// wantCap is what a tenant alone may have in flight: three quarters of
+	// HOOKS_WORKER_CONCURRENCY's default, in each worker.
+	wantCap = fairWorkers * 256 * 3 / 4
 )
 
 // healthyFigures are of one webhook at 20 events a second.
@@ -27,6 +30,9 @@ type starvedFigures struct {
 	Owed   int            `json:"owed"`
 	Alone  healthyFigures `json:"alone"`
 	Beside healthyFigures `json:"beside"`
+	// Hanging and Slow are requests to these webhooks that were in flight at once.
+	Hanging int `json:"hanging"`
+	Slow    int `json:"slow"`
 }
 
 type burstFigures struct {
@@ -44,6 +50,10 @@ type sharesFigures struct {
 	One    share          `json:"one"`
 	Many   share          `json:"many"`
 	Beside healthyFigures `json:"beside"`
+	// AWebhook and AllOfMany are requests that were in flight at once: to any webhook,
+	// and to those of the tenant with many.
+	AWebhook  int `json:"aWebhook"`
+	AllOfMany int `json:"allOfMany"`
 }
 
 // share is deliveries per second of a tenant, and of its webhooks with the least
@@ -54,44 +64,69 @@ type share struct {
 	Most      float64 `json:"most"`
 }
 
+// whole tells whether everything was accepted and came: latencies of the rest alone
+// would say little.
+func (h healthyFigures) whole() bool { return h.Events > 0 && h.Refused == 0 && h.Missing == 0 }
+
 // line is what matters of h: its deliveries' p99.
 func (h healthyFigures) line(name string, want float64) line {
-	l := line{name: name, figure: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", h.Delivery.P50, h.Delivery.P99, h.Delivery.Max)}
+	l := h.latency(name, h.Delivery, want)
 	if h.Missing > 0 {
 		l.figure += fmt.Sprintf(", %d missing", h.Missing)
 	}
 	if h.Refused > 0 {
 		l.figure += fmt.Sprintf(", %d refused", h.Refused)
 	}
+	return l
+}
+
+// mutations is what others must not delay either: a delivery counts from the answer.
+func (h healthyFigures) mutations(want float64) line {
+	return h.latency("  its mutations", h.Mutation, want)
+}
+
+func (h healthyFigures) latency(name string, q quantiles, want float64) line {
+	l := line{name: name, figure: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", q.P50, q.P99, q.Max)}
 	if want > 0 {
-		l.target, l.met = fmt.Sprintf("p99 < %.0f ms", want), h.Delivery.P99 < want && h.Refused == 0
+		l.target, l.met = fmt.Sprintf("p99 < %.0f ms", want), q.P99 < want && h.whole()
 	}
 	return l
 }
 
-// mutations is a line without a target.
-func (h healthyFigures) mutations() line {
-	return line{name: "  its mutations", figure: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", h.Mutation.P50, h.Mutation.P99, h.Mutation.Max)}
+// times compares a p99 with that alone.
+func (f starvedFigures) times(name string, pick func(healthyFigures) quantiles) line {
+	times := pick(f.Beside).P99 / pick(f.Alone).P99
+	return line{
+		name: name, ratio: fmt.Sprintf("%.2f x", times),
+		target: fmt.Sprintf("< %.0f x", wantTimes), met: times < wantTimes && f.Alone.whole() && f.Beside.whole(),
+	}
+}
+
+// atOnce is a line about requests in flight, of which there must have been some.
+func atOnce(name string, most, want int) line {
+	return line{
+		name: name, figure: fmt.Sprintf("%d in flight at most", most),
+		target: fmt.Sprintf("<= %d", want), met: 0 < most && most <= want,
+	}
 }
 
 func (f starvedFigures) lines() []line {
-	times := f.Beside.Delivery.P99 / f.Alone.Delivery.P99
 	return []line{
 		f.Alone.line("healthy webhook, 20 events/s, alone", 0),
-		f.Alone.mutations(),
+		f.Alone.mutations(0),
 		f.Beside.line(fmt.Sprintf("  beside %d owed to each that hangs, fails, takes 3 s", f.Owed), wantBeside),
-		{
-			name: "  its p99 to that alone", ratio: fmt.Sprintf("%.2f x", times),
-			target: fmt.Sprintf("< %.0f x", wantTimes), met: times < wantTimes,
-		},
-		f.Beside.mutations(),
+		f.times("  its p99 to that alone", func(h healthyFigures) quantiles { return h.Delivery }),
+		f.Beside.mutations(wantBeside),
+		f.times("  their p99 to that alone", func(h healthyFigures) quantiles { return h.Mutation }),
+		atOnce(fmt.Sprintf("  the one that hangs, over %d workers", fairWorkers), f.Hanging, defaultWindow),
+		atOnce("  the one that takes 3 s", f.Slow, defaultWindow),
 	}
 }
 
 func (f burstFigures) lines() []line {
 	return []line{
 		f.Beside.line(fmt.Sprintf("healthy webhook, 20 events/s, beside a burst of %d", f.Events), wantBurst),
-		f.Beside.mutations(),
+		f.Beside.mutations(wantBurst),
 		{name: "  the burst", figure: fmt.Sprintf("%.0f events/s accepted, %.0f delivered", f.Accepted, f.Delivered)},
 	}
 }
@@ -107,6 +142,9 @@ func (f sharesFigures) lines() []line {
 			name:   "  the other tenant",
 			figure: fmt.Sprintf("%.1f deliveries/s, a webhook %.1f to %.1f", f.Many.PerSecond, f.Many.Least, f.Many.Most),
 		},
+		atOnce("  all its webhooks", f.AllOfMany, wantCap),
+		atOnce("  any webhook of both", f.AWebhook, defaultWindow),
 		f.Beside.line("  a third tenant's healthy webhook, 20 events/s", wantBurst),
+		f.Beside.mutations(wantBurst),
 	}
 }

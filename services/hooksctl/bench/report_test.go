@@ -79,26 +79,3 @@ func TestWaits_countsWhatDidNotComeUntilNow(t *testing.T) {
 		t.Errorf("%d missing, want 1; waits (-want +got):\n%s", n, diff)
 	}
 }
-
-func TestReport_starvingIsMissed(t *testing.T) {
-	t.Parallel()
-	quick, late := quantiles{P50: 4, P99: 20, Max: 30}, quantiles{P50: 9, P99: 200, Max: 300}
-	well := report{
-		Starved: &starvedFigures{Alone: healthyFigures{Delivery: quick}, Beside: healthyFigures{Delivery: quick}},
-		Burst:   &burstFigures{Beside: healthyFigures{Delivery: quick}},
-		Shares:  &sharesFigures{Window: 10, One: share{PerSecond: 9}, Beside: healthyFigures{Delivery: quick}},
-	}
-	if err := well.missed(); err != nil {
-		t.Error(err)
-	}
-	ill := report{
-		Starved: &starvedFigures{Alone: healthyFigures{Delivery: quick}, Beside: healthyFigures{Delivery: late}},
-		Burst:   &burstFigures{Beside: healthyFigures{Delivery: late}},
-		Shares:  &sharesFigures{Window: 10, One: share{PerSecond: 2}, Beside: healthyFigures{Delivery: late}},
-	}
-	for _, l := range ill.lines() {
-		if l.target != "" && l.met {
-			t.Errorf("%q counts as met", l.name)
-		}
-	}
-}

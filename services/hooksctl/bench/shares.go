@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +19,7 @@ const (
 	// each answer of the shares row takes sharesAnswer, so that slots are what is
 	// scarce, and not processors.
 	sharesAnswer = time.Second
-	sharesURL    = "/slow/1000"
+	sharesURL    = "/slow/1000?"
 	// sharesDepth is how much each webhook is owed: more than it can get.
 	sharesDepth = 300
 	// defaultWindow is HOOKS_ENDPOINT_CONCURRENCY's default.
@@ -63,19 +65,41 @@ func (s *suite) shares(ctx context.Context) error {
 			took = time.Since(began)
 			return err
 		})
-		err = g.Wait()
+		if err := g.Wait(); err != nil {
+			return err
+		}
 		figures.One = newShare(one, before, after, took)
 		figures.Many = newShare(many, before, after, took)
 		s.report.Shares = &figures
-		return err
+		return s.crowds(ctx, &figures)
 	})
 }
+
+// crowds finds out how many requests were in flight at once.
+func (s *suite) crowds(ctx context.Context, figures *sharesFigures) error {
+	arrivals, err := s.receiver.Arrivals(ctx)
+	if err != nil {
+		return err
+	}
+	of := func(hook int) func(string) bool {
+		return func(name string) bool { return strings.HasPrefix(name, shareName(hook, "")) }
+	}
+	figures.AllOfMany = mostAtOnce(arrivals, of(manyHook))
+	figures.AWebhook = mostAtOnce(arrivals, named(shareName(oneHook, "0")))
+	for i := range figures.Webhooks {
+		figures.AWebhook = max(figures.AWebhook, mostAtOnce(arrivals, named(shareName(manyHook, strconv.Itoa(i)))))
+	}
+	return nil
+}
+
+// shareName is what requests to a tenant's webhook are called.
+func shareName(hook int, number string) string { return strconv.Itoa(hook) + "-" + number }
 
 func (s *suite) shareHooks(ctx context.Context, y *stage.System, hook, n int) ([]webhook.WebhookID, error) {
 	ids := make([]webhook.WebhookID, n)
 	for i := range ids {
 		var err error
-		if ids[i], err = s.makeHook(ctx, y, hook, sharesURL, webhook.DefaultPolicy()); err != nil {
+		if ids[i], err = s.makeHook(ctx, y, hook, sharesURL+shareName(hook, strconv.Itoa(i)), webhook.DefaultPolicy()); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,8 @@ const (
 	// loudHook numbers the tenant, and its first webhook, that the healthy one
 	// must not notice.
 	loudHook = 2
+	// fairWorkers share the windows of all webhooks, and neither knows the other.
+	fairWorkers = 2
 	// parkCalls is how many clients hand a backlog in.
 	parkCalls = 2
 	// burstHooks share a burst, burstCalls clients submit it.
@@ -25,6 +27,9 @@ const (
 	// burstLimit bounds how long a burst's deliveries are waited for.
 	burstLimit = 3 * time.Minute
 )
+
+// What the requests to two of the starved row's webhooks are called.
+const hangs, slow = "hangs", "slow"
 
 // starved measures a healthy webhook beside three of another tenant that are
 // owed much: one hangs until its timeout, one answers 500, one after 3 s.
@@ -37,7 +42,7 @@ func (s *suite) starved(ctx context.Context) error {
 		}
 		policy := webhook.DefaultPolicy()
 		policy.MaxAttempts = webhook.MaxMaxAttempts // so that there is no end of it
-		for _, path := range []string{"/hang", "/refuse", "/slow/3000"} {
+		for _, path := range []string{"/hang?" + hangs, "/refuse", "/slow/3000?" + slow} {
 			if _, err := s.makeHook(ctx, y, loudHook, path, policy); err != nil {
 				return err
 			}
@@ -48,7 +53,11 @@ func (s *suite) starved(ctx context.Context) error {
 		if err := s.receiver.Reset(ctx); err != nil {
 			return err
 		}
-		figures.Beside, err = h.forSpan(ctx, s.watching)
+		if figures.Beside, err = h.forSpan(ctx, s.watching); err != nil {
+			return err
+		}
+		arrivals, err := s.receiver.Arrivals(ctx)
+		figures.Hanging, figures.Slow = mostAtOnce(arrivals, named(hangs)), mostAtOnce(arrivals, named(slow))
 		s.report.Starved = &figures
 		return err
 	})
@@ -96,7 +105,7 @@ func (s *suite) burst(ctx context.Context) error {
 	})
 }
 
-// besideOthers starts an api, a worker and the healthy tenant's load.
+// besideOthers starts an api, two workers and the healthy tenant's load.
 func (s *suite) besideOthers(ctx context.Context, name string, f func(*stage.System, *stage.Service, *healthy) error) error {
 	return s.withSystem(ctx, name, func(y *stage.System) error {
 		if err := s.prepare(ctx); err != nil {
@@ -106,8 +115,10 @@ func (s *suite) besideOthers(ctx context.Context, name string, f func(*stage.Sys
 		if err != nil {
 			return err
 		}
-		if _, err := started(ctx, y.Worker); err != nil {
-			return err
+		for range fairWorkers {
+			if _, err := started(ctx, y.Worker); err != nil {
+				return err
+			}
 		}
 		h, err := s.newHealthy(ctx, y, api)
 		if err != nil {

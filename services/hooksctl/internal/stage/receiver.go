@@ -122,7 +122,7 @@ func (r *Receiver) Addr() string { return r.hooks }
 
 // URL is where to send: /slow/<milliseconds> is slow, /flaky/<milliseconds> is too
 // and refuses the first attempt of what Refuses names, /refuse answers 500, /hang not
-// at all, any other path at once.
+// at all, any other path at once. A query names the request's Arrival.
 func (r *Receiver) URL(path string) string { return "http://" + r.hooks + path }
 
 // Reset forgets what came.

@@ -40,7 +40,7 @@ func TestReceiver(t *testing.T) {
 		return nil
 	}
 	began := time.Now()
-	for i, path := range []string{"/", "/slow/50", "/any"} {
+	for i, path := range []string{"/", "/slow/50?slow", "/any"} {
 		if err := post(path, fmt.Sprint(i), 10*time.Second); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
@@ -48,7 +48,7 @@ func TestReceiver(t *testing.T) {
 	if took := time.Since(began); took < 50*time.Millisecond {
 		t.Errorf("/slow/50 and others took %s only", took)
 	}
-	if err := post("/hang", "3", 50*time.Millisecond); err == nil {
+	if err := post("/hang?hung", "3", 50*time.Millisecond); err == nil {
 		t.Error("/hang answers")
 	}
 	tally, err := r.Await(t.Context(), 4)
@@ -61,9 +61,12 @@ func TestReceiver(t *testing.T) {
 	}
 	var got []string
 	for _, a := range arrivals {
-		got = append(got, fmt.Sprint(a.Delivery, a.Answered))
+		got = append(got, fmt.Sprintf("%s %q %t", a.Delivery, a.Name, a.Answered))
+		if lasted := time.Duration(a.Ended - a.Nanos); lasted < 0 || a.Name == "slow" && lasted < 50*time.Millisecond {
+			t.Errorf("request %q lasted %s", a.Name, lasted)
+		}
 	}
-	if diff := cmp.Diff([]string{"0true", "1true", "2true", "3false"}, got); diff != "" {
+	if diff := cmp.Diff([]string{`0 "" true`, `1 "slow" true`, `2 "" true`, `3 "hung" false`}, got); diff != "" {
 		t.Errorf("arrivals (-want +got):\n%s", diff)
 	}
 	if err := r.Reset(t.Context()); err != nil {

@@ -17,8 +17,12 @@ type Arrival struct {
 	Delivery string `json:"d"`
 	// Attempt is the Crm-Attempt header.
 	Attempt int `json:"n"`
-	// Nanos is when the request's header had come, in nanoseconds since 1970.
+	// Nanos is when the request's header had come, in nanoseconds since 1970, and
+	// Ended when it was to be answered, or its sender was seen to have given up.
 	Nanos int64 `json:"t"`
+	Ended int64 `json:"e"`
+	// Name is what the request's path had behind a question mark.
+	Name string `json:"p,omitempty"`
 	// Answered tells that a success was written.
 	Answered bool `json:"a"`
 }
@@ -30,7 +34,7 @@ func (a Arrival) At() time.Time { return time.Unix(0, a.Nanos) }
 // reads what senders of HTTP/1.1 with a Content-Length write, and knows five paths:
 // /slow/<milliseconds> answers after a while, /flaky/<milliseconds> too but refuses
 // the first attempt of some deliveries, /refuse answers 500, /hang never, any other
-// at once.
+// at once. A query is a name by which requests can be told apart afterwards.
 type sink struct {
 	mu       sync.Mutex
 	arrivals []Arrival
@@ -69,12 +73,13 @@ func (s *sink) converse(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		a := Arrival{Delivery: req.delivery, Attempt: req.attempt, Nanos: time.Now().UnixNano()}
+		a := Arrival{Delivery: req.delivery, Attempt: req.attempt, Name: req.name, Nanos: time.Now().UnixNano()}
 		if _, err := in.Discard(req.length); err != nil {
 			return
 		}
 		if req.hang {
 			_, _ = in.ReadByte() // until the sender gives up
+			a.Ended = time.Now().UnixNano()
 			s.note(a)
 			return
 		}
@@ -88,6 +93,7 @@ func (s *sink) converse(conn net.Conn) {
 		case req.flaky && req.attempt == 1 && Refuses(req.delivery):
 			reply = refusal
 		}
+		a.Ended = time.Now().UnixNano()
 		_, err = io.WriteString(conn, reply)
 		a.Answered = err == nil && reply == answer
 		s.note(a)
@@ -111,6 +117,7 @@ func (s *sink) note(a Arrival) {
 // head is what matters of a request.
 type head struct {
 	delivery string
+	name     string
 	attempt  int
 	length   int
 	hang     bool
@@ -148,10 +155,12 @@ func readHead(in *bufio.Reader) (h head, err error) {
 	}
 }
 
-// behave reads "POST /slow/30 HTTP/1.1".
+// behave reads "POST /slow/30?name HTTP/1.1".
 func (h *head) behave(requestLine []byte) {
 	_, path, _ := bytes.Cut(requestLine, []byte(" "))
 	path, _, _ = bytes.Cut(path, []byte(" "))
+	path, name, _ := bytes.Cut(path, []byte("?"))
+	h.name = string(name)
 	h.hang = bytes.HasPrefix(path, []byte("/hang"))
 	h.refuse = bytes.HasPrefix(path, []byte("/refuse"))
 	ms, found := bytes.CutPrefix(path, []byte("/slow/"))
