@@ -44,21 +44,29 @@ const (
 // sentinel_user=...&sentinel_password=.... tls=true asks for TLS where the
 // scheme does not. An error never repeats any part of the URL but its scheme,
 // because the password is in there.
+//
+// No command takes longer than 8 s, whatever its context says.
 func Connect(rawURL string) (redis.UniversalClient, error) {
 	t, err := parseURL(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("redis URL: %w", err)
 	}
+	c := t.client()
+	c.AddHook(limit(commandLimit))
+	return c, nil
+}
+
+func (t target) client() redis.UniversalClient {
 	o := t.options()
 	switch t.kind {
 	case kindSentinel:
-		return redis.NewFailoverClient(o.Failover()), nil
+		return redis.NewFailoverClient(o.Failover())
 	case kindCluster:
 		cluster := o.Cluster()
 		cluster.ClusterStateReloadInterval = clusterReload
-		return redis.NewClusterClient(cluster), nil
+		return redis.NewClusterClient(cluster)
 	default:
-		return redis.NewClient(o.Simple()), nil
+		return redis.NewClient(o.Simple())
 	}
 }
 

@@ -130,6 +130,7 @@ type gate struct {
 
 	mu    sync.Mutex
 	open  bool
+	held  chan struct{} // nil, or closed when answers come through again
 	conns map[net.Conn]bool
 	all   sync.WaitGroup
 }
@@ -149,6 +150,7 @@ func newGate(t *testing.T, raw string) (*gate, string) {
 	g.all.Go(g.accept)
 	t.Cleanup(func() {
 		g.set(false)
+		g.release()
 		_ = l.Close()
 		g.all.Wait()
 	})
@@ -165,6 +167,33 @@ func (g *gate) set(open bool) {
 			_ = c.Close()
 		}
 	}
+}
+
+// hold keeps all answers back until release.
+func (g *gate) hold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = make(chan struct{})
+}
+
+func (g *gate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held != nil {
+		close(g.held)
+		g.held = nil
+	}
+}
+
+// Write waits for release, and writes nothing.
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	held := g.held
+	g.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	return len(p), nil
 }
 
 func (g *gate) accept() {
@@ -184,17 +213,18 @@ func (g *gate) accept() {
 			}
 			continue
 		}
-		g.join(in, out)
-		g.join(out, in)
+		g.join(in, out, out)
+		g.join(out, in, io.MultiWriter(g, in))
 	}
 }
 
-func (g *gate) join(from, to net.Conn) {
+// join copies by way of w.
+func (g *gate) join(from, to net.Conn, w io.Writer) {
 	g.mu.Lock()
 	g.conns[from] = true
 	g.mu.Unlock()
 	g.all.Go(func() {
-		_, _ = io.Copy(to, from)
+		_, _ = io.Copy(w, from)
 		_ = from.Close()
 		_ = to.Close()
 		g.mu.Lock()

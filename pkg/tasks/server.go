@@ -64,7 +64,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 
 // Run waits for Redis, answers bells until ctx ends, then fetches no more and
 // waits for the handlers at work. Their context outlives ctx: an end of the
-// process is no reason to break off an exchange.
+// process is no reason to break off an exchange. From then on no command of the
+// client takes longer than 2 s.
 func (s *Server) Run(ctx context.Context) error {
 	ping := func(ctx context.Context) error { return Ping(ctx, s.cfg.Redis) }
 	if err := run.WaitFor(ctx, s.cfg.Log, "Redis", ping); err != nil {
@@ -78,9 +79,10 @@ func (s *Server) Run(ctx context.Context) error {
 	bells := newChime()
 	servers := s.servers(base, bells)
 	var listening sync.WaitGroup
-	listening.Go(func() { bells.listen(base, s.cfg.Redis) })
+	listening.Go(func() { bells.listen(ctx, s.cfg.Redis) })
 	defer func() {
 		close(bells.stop)
+		s.cfg.Redis.AddHook(limit(lastLimit))
 		s.shutdown(servers)
 		listening.Wait()
 	}()

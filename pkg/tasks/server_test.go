@@ -197,6 +197,28 @@ func TestServer_stopsWhileItWaitsForRedis(t *testing.T) {
 	serve(t, connectTo(t, through), h)()
 }
 
+func TestServer_stopsWithinSecondsWhileRedisDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	direct, raw := connect(t)
+	gate, through := newGate(t, raw)
+	gate.set(true)
+	started, release := make(chan context.Context), make(chan struct{})
+	stop := serve(t, connectTo(t, through), func(ctx context.Context, _ Bell) (Answer, error) {
+		started <- ctx
+		<-release
+		return Answer{}, nil
+	})
+	ring(t, direct, Bell{Queue: "deliver-3", Deliveries: deliveries(1)})
+	receive(t, "call of the handler", started)
+	gate.hold()
+	close(release) // it has a result to tell, too
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > commandLimit+4*lastLimit {
+		t.Errorf("took %s", took)
+	}
+}
+
 func TestServer_goesOnAfterRedisWasAway(t *testing.T) {
 	t.Parallel()
 	direct, raw := connect(t)
