@@ -164,10 +164,12 @@ func isAway(err error) bool {
 }
 
 // isBrokenConn recognises what database/sql and lib/pq say, in words only, of a
-// connection that died under a statement.
+// connection that died under a statement, or of a pool that is closed.
 func isBrokenConn(err error) bool {
 	text := err.Error()
-	for _, sign := range []string{"bad connection", "EOF", "broken pipe", "connection reset", "closed network connection"} {
+	for _, sign := range []string{
+		"bad connection", "EOF", "broken pipe", "connection reset", "closed network connection", "database is closed",
+	} {
 		if strings.Contains(text, sign) {
 			return true
 		}

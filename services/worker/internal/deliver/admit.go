@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -17,6 +18,12 @@ func (e *Engine) admitSoon(due []*ticket) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.stopping.IsZero() {
+		for _, t := range due {
+			t.answer(result{err: tasks.ErrStopping})
+		}
+		return
+	}
 	e.due = append(e.due, due...)
 	poke(e.wakeDue)
 }

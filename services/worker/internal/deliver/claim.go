@@ -33,7 +33,6 @@ func (e *Engine) claimAll(ctx, base context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			e.stop()
 			return
 		case <-e.wake:
 		}
@@ -43,10 +42,6 @@ func (e *Engine) claimAll(ctx, base context.Context) {
 				break
 			}
 			e.claim(base, batch)
-		}
-		if ctx.Err() != nil {
-			e.stop()
-			return
 		}
 	}
 }
@@ -111,7 +106,11 @@ func (e *Engine) start(c webhook.Claim, t *ticket) {
 func (e *Engine) release(c webhook.Claim, t *ticket, why string, fault error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	e.cfg.Log.WarnContext(ctx, "claim released", slog.String("reason", why),
+	level := slog.LevelWarn
+	if fault == nil && e.isStopping() {
+		level = slog.LevelInfo
+	}
+	e.cfg.Log.Log(ctx, level, "claim released", slog.String("reason", why),
 		obs.Delivery(c.Delivery), obs.Webhook(c.Webhook), obs.Attempt(c.Attempt), obs.Err(fault))
 	err := e.cfg.Store.Release(ctx, []webhook.Claim{c})
 	if err == nil && fault == nil {

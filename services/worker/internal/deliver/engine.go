@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -46,6 +47,11 @@ type Disabler interface {
 // than it hands on: a bell costs more than a slot that is free for a moment.
 const idleShare = 8
 
+// stopLimit is how long after the stop an Engine is given up on: the longest
+// exchange may have begun just before it, and then is recorded. Only a PostgreSQL
+// that does not answer takes longer.
+const stopLimit = webhook.MaxTimeout + 4*time.Second
+
 // Config is what an Engine needs; all fields are required.
 type Config struct {
 	Store    Store
@@ -71,12 +77,13 @@ type Engine struct {
 
 	mu       sync.Mutex
 	slots    shares
-	due      []*ticket // to be admitted first
-	stopping bool
+	due      []*ticket     // to be admitted first
+	stopping time.Time     // since when; zero: not
 	wake     chan struct{} // there may be something to claim
 	wakeDue  chan struct{} // there is something to admit
 
 	unsettled sync.WaitGroup // claims that are neither released nor recorded
+	givenUp   chan struct{}  // closed when nobody waits for them any more
 }
 
 // New checks the configuration and registers metrics.
@@ -87,7 +94,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, slots: newShares(cfg.Slots), timers: newTimers(), holders: holders{worker: cfg.Worker},
-		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1), jobs: make(chan job, cfg.Slots),
+		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1), jobs: make(chan job, cfg.Slots), givenUp: make(chan struct{}),
 	}
 	for i := range e.records {
 		e.records[i] = newRecorder(e)
@@ -136,8 +143,29 @@ type job struct {
 
 // Run delivers until ctx ends, then turns waiting bells away, lets requests in
 // flight finish, records them and returns. Exchanges are bounded by their
-// webhooks' timeouts, and so is Run.
+// webhooks' timeouts, and so is Run: what PostgreSQL has not recorded 34 s after the
+// stop is left to whoever claims it when its lease ends, and that is an error.
 func (e *Engine) Run(ctx context.Context) error {
+	worked := make(chan struct{})
+	go func() { // waited for below, for as long as there is a point in it
+		defer close(worked)
+		e.work(ctx)
+	}()
+	<-ctx.Done()
+	e.stop()
+	enough := time.NewTimer(stopLimit)
+	defer enough.Stop()
+	select {
+	case <-worked:
+		return nil
+	case <-enough.C:
+		close(e.givenUp)
+		return fmt.Errorf("%d deliveries neither recorded nor released %s after the stop, their leases will end", e.claimed(), stopLimit)
+	}
+}
+
+// work returns when ctx has ended and everything is settled.
+func (e *Engine) work(ctx context.Context) {
 	base := context.WithoutCancel(ctx)
 	var recording sync.WaitGroup
 	for _, r := range e.records {
@@ -158,7 +186,6 @@ func (e *Engine) Run(ctx context.Context) error {
 		close(r.in)
 	}
 	recording.Wait()
-	return nil
 }
 
 // Deliver sees to deliveries that a bell names, and returns when those that
@@ -186,6 +213,8 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 			trouble = errors.Join(trouble, r.err)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		case <-e.givenUp:
+			return nil, tasks.ErrStopping
 		}
 	}
 	if trouble == nil { // otherwise the stop is the lesser part of it
@@ -197,7 +226,7 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 func (e *Engine) enqueue(tickets []*ticket) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stopping {
+	if !e.stopping.IsZero() {
 		return false
 	}
 	for _, t := range tickets {
@@ -232,7 +261,7 @@ func (e *Engine) take(limit int) []*ticket {
 func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stopping {
+	if !e.stopping.IsZero() {
 		return webhook.Room{Holder: holder, Ring: webhook.NoLimit}
 	}
 	lease, more := e.slots.reserve(wants)
@@ -286,7 +315,7 @@ func (e *Engine) dealtWith(batch []settled) {
 func (e *Engine) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stopping = true
+	e.stopping = e.cfg.Now()
 	var owed []webhook.Owed
 	for _, t := range append(e.slots.empty(), e.due...) {
 		if t.done == nil {
@@ -305,7 +334,21 @@ func (e *Engine) stop() {
 func (e *Engine) isStopping() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.stopping
+	return !e.stopping.IsZero()
+}
+
+// endsInTime reports whether a request made now would end while a stop waits for it.
+func (e *Engine) endsInTime(timeout time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stopping.IsZero() || !e.cfg.Now().Add(timeout).After(e.stopping.Add(webhook.MaxTimeout))
+}
+
+// claimed counts what is not settled.
+func (e *Engine) claimed() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return placesPerSlot*e.cfg.Slots - e.slots.places.free
 }
 
 func (e *Engine) inFlight() float64 {

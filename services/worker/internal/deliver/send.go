@@ -38,6 +38,10 @@ func (e *Engine) send(c webhook.Claim, t *ticket) {
 		e.release(c, t, "the lease is too short to send", nil)
 		return
 	}
+	if !e.endsInTime(c.Policy.Timeout) {
+		e.release(c, t, "the worker is stopping", nil)
+		return
+	}
 	attempt, err := e.cfg.Sender.Send(context.Background(), request(c))
 	if err != nil {
 		e.release(c, t, "the request was broken off", nil)
