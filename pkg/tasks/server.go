@@ -20,7 +20,7 @@ import (
 const (
 	DefaultConcurrency       = 64
 	DefaultTaskCheckInterval = 5 * time.Millisecond
-	DefaultShutdownTimeout   = webhook.MaxTimeout + 10*time.Second
+	DefaultShutdownTimeout   = webhook.MaxTimeout + 6*time.Second
 
 	// forwardInterval is how often asynq looks for bells whose time has come.
 	forwardInterval = time.Second

@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -35,8 +36,9 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/worker/internal/relay"
 )
 
-// grace is what a stop may take: the longest exchange, and recording it.
-const grace = tasks.DefaultShutdownTimeout + 5*time.Second
+// grace is what a stop may take: the longest exchange, and recording it. Each of the
+// components ends by itself before that, whatever PostgreSQL and Redis do.
+const grace = webhook.MaxTimeout + 9*time.Second
 
 // App is one worker.
 type App struct {
@@ -44,9 +46,11 @@ type App struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	group    *run.Group
-	db, hot  *sqlx.DB
-	redis    redis.UniversalClient
-	metrics  *run.Server
+	// Leaders hold their connections, pruning has long statements, and delivering
+	// short ones.
+	leaders, db, hot *sqlx.DB
+	redis            redis.UniversalClient
+	metrics          *run.Server
 }
 
 // New opens what the worker needs and binds its metrics address. PostgreSQL and
@@ -75,14 +79,19 @@ func (a *App) Run(ctx context.Context) error { return a.group.Run(ctx) }
 
 func (a *App) open(ctx context.Context) (err error) {
 	url := a.config.URL.Reveal()
-	if a.db, err = postgres.Open(postgres.Config{URL: url, MaxConns: repairConns}); err != nil {
-		return err
+	a.group.OnClose("PostgreSQL", a.closePools)
+	for _, pool := range []struct {
+		db     **sqlx.DB
+		config postgres.Config
+	}{
+		{&a.leaders, postgres.Config{URL: url, MaxConns: leaderConns, StatementTimeout: leaderTimeout}},
+		{&a.db, postgres.Config{URL: url, MaxConns: repairConns}},
+		{&a.hot, postgres.Config{URL: url, MaxConns: a.config.Connections - env.ConnectionsApart, HotPath: true}},
+	} {
+		if *pool.db, err = postgres.Open(pool.config); err != nil {
+			return err
+		}
 	}
-	a.group.OnClose("PostgreSQL", func(context.Context) error { return a.db.Close() })
-	if a.hot, err = postgres.Open(postgres.Config{URL: url, MaxConns: a.config.Connections - repairConns, HotPath: true}); err != nil {
-		return err
-	}
-	a.group.OnClose("PostgreSQL, hot path", func(context.Context) error { return a.hot.Close() })
 	if a.redis, err = tasks.Connect(a.config.RedisURL.Reveal()); err != nil {
 		return err
 	}
@@ -96,8 +105,28 @@ func (a *App) open(ctx context.Context) (err error) {
 	return err
 }
 
-// repairConns is for leaders (one connection each, held), the relay and pruning.
-const repairConns = env.ConnectionsApart
+const (
+	// leaderConns is one for each lead: relay, keeper and pruning.
+	leaderConns = 3
+	// leaderTimeout is for what takes no time. A leader finds out 5 s later that the
+	// server does not answer, and does not keep a stop waiting for longer.
+	leaderTimeout = 3 * time.Second
+	// repairConns is for pruning and the probes.
+	repairConns = env.ConnectionsApart - leaderConns
+)
+
+// closePools closes what is open of them, together: when the server does not answer
+// each takes a while. A connection that is broken needs no closing.
+func (a *App) closePools(context.Context) error {
+	var closing sync.WaitGroup
+	for _, pool := range []*sqlx.DB{a.leaders, a.db, a.hot} {
+		if pool != nil {
+			closing.Go(func() { _ = pool.Close() })
+		}
+	}
+	closing.Wait()
+	return nil
+}
 
 func (a *App) wire() error {
 	send, err := sender.New(sender.Config{
@@ -192,7 +221,7 @@ func (a *App) keeper(repair *postgres.Relay) *relay.Keeper {
 
 func (a *App) lead(lock postgres.Lock) relay.Lead {
 	return func(ctx context.Context) (relay.Leadership, error) {
-		leader, err := postgres.Lead(ctx, a.db, lock)
+		leader, err := postgres.Lead(ctx, a.leaders, lock)
 		if leader == nil {
 			return nil, err // a nil *Leader would not be a nil Leadership
 		}
@@ -204,7 +233,7 @@ func (a *App) pruner() *prune.Pruner {
 	return prune.New(prune.Config{
 		Store: postgres.NewPruner(a.db), Retention: a.config.Retention, Log: a.log, Now: time.Now,
 		Lead: func(ctx context.Context) (func(context.Context) error, error) {
-			leader, err := postgres.Lead(ctx, a.db, postgres.PruneLock)
+			leader, err := postgres.Lead(ctx, a.leaders, postgres.PruneLock)
 			if leader == nil {
 				return nil, err
 			}
