@@ -52,16 +52,16 @@ func (s *suite) shares(ctx context.Context) error {
 		figures := sharesFigures{Webhooks: len(many), Window: defaultWindow * sharesAnswer.Seconds()}
 		var after map[string]int
 		var took time.Duration
-		g, ctx := errgroup.WithContext(ctx)
+		g, watching := errgroup.WithContext(ctx)
 		g.Go(func() (err error) {
-			figures.Beside, err = h.forSpan(ctx, s.watching)
+			figures.Beside, err = h.forSpan(watching, s.watching)
 			return err
 		})
 		g.Go(func() (err error) {
-			if err := wait(ctx, s.watching); err != nil {
+			if err := wait(watching, s.watching); err != nil {
 				return err
 			}
-			after, err = delivered(ctx, y)
+			after, err = delivered(watching, y)
 			took = time.Since(began)
 			return err
 		})
