@@ -93,7 +93,8 @@
 //     delays deliveries by seconds and loses none.
 //   - I3: a request is sent only under a claim, taken before it. Two rings for one
 //     delivery are harmless. The same attempt is sent twice only when a process
-//     dies between the request and its record.
+//     dies, freezes or is cut off between the request and its record, for longer
+//     than its lease.
 //   - I4: attempts are numbered 1..n without gaps; status changes by
 //     compare-and-set on that number; a finished delivery never changes, except by
 //     an explicit retry, which grants a fresh budget and continues the numbering.
