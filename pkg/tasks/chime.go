@@ -16,8 +16,10 @@ import (
 // quicker still. A word that is lost costs maxPark, not a bell.
 const chimeChannel = "hooks:ring"
 
-// maxPark is how long an idle worker goes without looking when it hears nothing.
-const maxPark = 50 * time.Millisecond
+// maxPark is how long an idle worker goes without looking when it hears nothing. Six
+// queues are looked into by each worker, and nearly all that an idle one costs are
+// these looks.
+const maxPark = 250 * time.Millisecond
 
 // resubscribeAfter keeps a client that is closed, or a server that refuses, from
 // being asked all the time.
@@ -25,12 +27,13 @@ const resubscribeAfter = 200 * time.Millisecond
 
 // chime wakes the workers of a process.
 type chime struct {
-	wake map[Queue]chan struct{}
-	stop chan struct{}
+	wake     map[Queue]chan struct{}
+	stop     chan struct{}
+	patience time.Duration
 }
 
 func newChime() *chime {
-	c := &chime{wake: make(map[Queue]chan struct{}), stop: make(chan struct{})}
+	c := &chime{wake: make(map[Queue]chan struct{}), stop: make(chan struct{}), patience: maxPark}
 	for _, q := range AllQueues() {
 		// One is enough: a worker looks until its queue is empty.
 		c.wake[q] = make(chan struct{}, 1)
@@ -78,14 +81,15 @@ func (c *chime) hear(ctx context.Context, r redis.UniversalClient) {
 
 // client returns what the asynq server of a queue talks to Redis through.
 func (c *chime) client(r redis.UniversalClient, q Queue) redis.UniversalClient {
-	return &parkingClient{UniversalClient: r, wake: c.wake[q], stop: c.stop, patience: maxPark}
+	return &parkingClient{UniversalClient: r, wake: c.wake[q], stop: c.stop, patience: c.patience}
 }
 
-// parkingClient makes asynq's look into an empty queue wait for the chime.
+// parkingClient makes asynq's look into an empty queue wait for the chime, which
+// asynq does not sound itself: when it moves bells whose time has come, this does.
 type parkingClient struct {
 	redis.UniversalClient
 
-	wake     <-chan struct{}
+	wake     chan struct{}
 	stop     <-chan struct{}
 	patience time.Duration
 }
@@ -94,6 +98,9 @@ type parkingClient struct {
 // chime sounds, and given up when patience ends.
 func (c *parkingClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	reply := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	if moved, ok := reply.Val().(int64); ok && moved > 0 && isForward(keys) {
+		say(c.wake)
+	}
 	if !isDequeue(keys) || !errors.Is(reply.Err(), redis.Nil) {
 		return reply
 	}
@@ -112,6 +119,12 @@ func (c *parkingClient) EvalSha(ctx context.Context, sha string, keys []string, 
 			return reply
 		}
 	}
+}
+
+// isForward knows asynq's script that moves bells, and returns how many, by its keys.
+func isForward(keys []string) bool {
+	return len(keys) == 2 && strings.HasSuffix(keys[1], ":pending") &&
+		(strings.HasSuffix(keys[0], ":retry") || strings.HasSuffix(keys[0], ":scheduled"))
 }
 
 // isDequeue knows asynq's dequeue script by its keys.

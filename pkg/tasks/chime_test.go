@@ -2,9 +2,11 @@ package tasks
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/devstack/redistest"
@@ -65,6 +67,26 @@ func TestParkingClient(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestChime_soundsForBellsWhoseTimeHasCome(t *testing.T) {
+	t.Parallel()
+	c, _ := connect(t)
+	h, heard := collect()
+	s, err := NewServer(ServerConfig{Redis: c, Log: slog.New(slog.DiscardHandler), Handler: h})
+	do(t, err)
+	bells := newChime()
+	bells.patience = time.Hour
+	ring(t, c, Bell{Queue: Bulk, Deliveries: deliveries(1), NotBefore: time.Now().Add(100 * time.Millisecond), Own: true})
+	servers := s.servers(context.WithoutCancel(t.Context()), bells)
+	for _, srv := range servers {
+		do(t, srv.Start(asynq.HandlerFunc(s.verdict.process)))
+	}
+	t.Cleanup(func() {
+		close(bells.stop)
+		s.shutdown(servers)
+	})
+	receive(t, "bell after its time", heard)
 }
 
 func TestRinger_chimesForEachQueueOnce(t *testing.T) {
