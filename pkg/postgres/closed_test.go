@@ -9,8 +9,8 @@ import (
 )
 
 // leaveLeased has a window of deliveries leased when their webhook stops being
-// active, and then one of them released and the lease of another end.
-func (b *manageBundle) leaveLeased(t *testing.T, hook webhook.WebhookID, stop func()) []webhook.DeliveryID {
+// active, and then gives one of them back and has the lease of another end.
+func (b *manageBundle) leaveLeased(t *testing.T, stop func()) []webhook.DeliveryID {
 	t.Helper()
 	_, owed := b.accept(t, b.submission(t, "acme", window))
 	claims, err := b.work.Claim(t.Context(), ids(owed), "h")
@@ -41,7 +41,7 @@ func TestWork_aWebhookThatIsNotActiveGetsNothing(t *testing.T) {
 			t.Parallel()
 			b := setupManage(t)
 			hook := b.create(t, newWebhook(t, "acme", "*"))
-			leased := b.leaveLeased(t, hook, func() { stop(b, hook) })
+			leased := b.leaveLeased(t, func() { stop(b, hook) })
 			if claims, err := b.work.Claim(t.Context(), leased, "late"); err != nil || len(claims) != 0 {
 				t.Errorf("claimed %d, %v, want none", len(claims), err)
 			}
