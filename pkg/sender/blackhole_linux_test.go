@@ -50,7 +50,11 @@ func blackHole(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*unix.SockaddrInet4).Port))
+	inet, ok := bound.(*unix.SockaddrInet4)
+	if !ok {
+		t.Fatalf("bound to a %T", bound)
+	}
+	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(inet.Port))
 	const queue = 16 // far more than a backlog of 0 lets in
 	for range queue {
 		conn, err := (&net.Dialer{Timeout: 200 * time.Millisecond}).DialContext(t.Context(), "tcp", address)
