@@ -74,24 +74,36 @@ func MigrationStatus(ctx context.Context, dsn string) ([]Migration, error) {
 	return migrations, err
 }
 
-// CheckMigrated says which migrations are missing, if any. A database that is
+// CheckMigrated says which migrations are missing, if any; the error then has a
+// Reason() string that gives nothing away. A database that is
 // ahead of this binary passes: that is what a rolling deployment looks like.
 func CheckMigrated(ctx context.Context, db Querier) error {
 	migrations, err := migrationStatus(ctx, db)
 	if err != nil {
 		return err
 	}
-	var pending []string
+	var pending notMigratedError
 	for _, m := range migrations {
 		if m.Pending() {
 			pending = append(pending, m.Name)
 		}
 	}
 	if len(pending) > 0 {
-		return fmt.Errorf("database lacks migrations %s: run `hooksctl migrate up`", strings.Join(pending, ", "))
+		return pending
 	}
 	return nil
 }
+
+// notMigratedError is the names of migrations that a database lacks.
+type notMigratedError []string
+
+// Error is for the log and for operators.
+func (e notMigratedError) Error() string {
+	return fmt.Sprintf("database lacks migrations %s: run `hooksctl migrate up`", strings.Join(e, ", "))
+}
+
+// Reason is for everybody.
+func (e notMigratedError) Reason() string { return "the database is not migrated" }
 
 // Querier is all that CheckMigrated needs of a pool, connection or transaction.
 type Querier interface {

@@ -3,16 +3,19 @@ package postgres_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/jmoiron/sqlx"
 	_ "github.com/lib/pq" // the driver
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres"
 	"github.com/crm-webhooks/crm-webhooks/pkg/postgres/postgrestest"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
 func TestMigrate_ofSeveralAtOnceOneApplies(t *testing.T) {
@@ -33,6 +36,15 @@ func TestMigrate_ofSeveralAtOnceOneApplies(t *testing.T) {
 	}
 	if got, want := int(applied.Load()), len(migrations); got != want || want == 0 {
 		t.Errorf("three migrating processes applied %d migrations, want each of %d once", got, want)
+	}
+}
+
+// TestWebhooks_notMigratedIsUnavailable: it is there when the migration is over.
+func TestWebhooks_notMigratedIsUnavailable(t *testing.T) {
+	t.Parallel()
+	hooks := postgres.NewWebhooks(sqlx.NewDb(openDB(t, postgrestest.NewEmpty(t)), "postgres"), nil)
+	if _, err := hooks.Count(t.Context(), "acme", webhook.WebhookFilter{}); !errors.Is(err, webhook.ErrUnavailable) {
+		t.Errorf("counting webhooks: %v, want it to be unavailable", err)
 	}
 }
 
@@ -69,6 +81,10 @@ func TestCheckMigrated(t *testing.T) {
 	err := postgres.CheckMigrated(context.Background(), db)
 	if err == nil || !strings.Contains(err.Error(), "0001_") || !strings.Contains(err.Error(), "hooksctl migrate up") {
 		t.Errorf("of an empty database: %v, want the names of what is missing and what to do", err)
+	}
+	var public interface{ Reason() string }
+	if !errors.As(err, &public) || public.Reason() != "the database is not migrated" {
+		t.Errorf("of an empty database: %v, want a reason for everybody", err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)

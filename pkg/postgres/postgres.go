@@ -140,7 +140,8 @@ func dbError(doing string, err error) error {
 }
 
 // isAway reports whether trying again later can help: no connection, a server
-// that starts, stops or is read-only, no room, a lost race for locks, a timeout.
+// that starts, stops or is read-only, no room, a lost race for locks, a timeout,
+// a database that is still to be migrated (42P01: no such table).
 func isAway(err error) bool {
 	var netErr net.Error
 	if errors.As(err, &netErr) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded) {
@@ -153,7 +154,7 @@ func isAway(err error) bool {
 	switch string(pqErr.Code) {
 	case "0A000": // a standby cannot begin a transaction that writes
 		return true
-	case "40001", "40P01", "25006", "55P03", "57014":
+	case "40001", "40P01", "25006", "42P01", "55P03", "57014":
 		return true
 	}
 	if isNewPartition(pqErr) {
