@@ -1,11 +1,13 @@
-// Package limit bounds how fast each tenant may go.
+// Package limit bounds how fast each tenant may go, and how much of it may go on
+// at once.
 //
 // It promises that a tenant who stays below the rate is never refused, that what
-// one tenant does leaves the others' allowance alone, that a refusal says when to
-// come back, and that memory is bounded however many tenants there are.
+// one tenant does leaves the others' allowance alone, that a refusal costs nothing
+// and says when to come back, and that memory is bounded however many tenants
+// there are.
 //
 // Each process counts for itself: behind n of them a tenant gets up to n times
-// the rate. That is for protection, not for billing, and costs no round trip.
+// as much. That is for protection, not for billing, and costs no round trip.
 package limit
 
 import (
@@ -57,15 +59,27 @@ func (l *Limiter) Take(tenant webhook.TenantID, n int) (wait time.Duration, ok b
 	if l == nil {
 		return 0, true
 	}
-	now := l.now()
-	r := l.bucket(tenant, now).ReserveN(now, min(n, l.burst))
-	// Whole milliseconds, upwards: who comes back then must not be early.
-	wait = (r.DelayFrom(now) + time.Millisecond - 1).Truncate(time.Millisecond)
-	if wait == 0 {
+	now, n := l.now(), min(n, l.burst)
+	bucket := l.bucket(tenant, now)
+	// Nothing is reserved and given back: two who are refused at the same time
+	// would each find the other's tokens gone, and not all of them come back.
+	if bucket.AllowN(now, n) {
 		return 0, true
 	}
-	r.CancelAt(now)
-	return wait, false
+	missing := float64(n) - bucket.TokensAt(now)
+	wait = time.Duration(missing / float64(l.perSecond) * float64(time.Second))
+	// Whole milliseconds, upwards: who comes back then must not be early.
+	return max(wait+time.Millisecond-1, time.Millisecond).Truncate(time.Millisecond), false
+}
+
+// Charge takes n from a tenant's allowance whatever is left of it: whoever comes
+// next waits for it. It is for what is known afterwards.
+func (l *Limiter) Charge(tenant webhook.TenantID, n int) {
+	if l == nil || n <= 0 {
+		return
+	}
+	now := l.now()
+	l.bucket(tenant, now).ReserveN(now, min(n, l.burst))
 }
 
 func (l *Limiter) bucket(tenant webhook.TenantID, now time.Time) *rate.Limiter {

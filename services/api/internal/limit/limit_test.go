@@ -2,6 +2,7 @@ package limit_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,4 +107,54 @@ func TestTake_nilAllowsEverything(t *testing.T) {
 			t.Fatal("refused")
 		}
 	}
+}
+
+// TestTake_overlappingRefusalsCostNothing: what is left stays left, however many
+// are refused at the same time.
+func TestTake_overlappingRefusalsCostNothing(t *testing.T) {
+	t.Parallel()
+	l := limit.New(1, 10, newClock().now)
+	if _, ok := l.Take("acme", 5); !ok {
+		t.Fatal("refused")
+	}
+	var refused sync.WaitGroup
+	for range 8 {
+		refused.Go(func() {
+			for range 5_000 {
+				if _, ok := l.Take("acme", 10); ok {
+					t.Error("10 were taken of 5")
+				}
+			}
+		})
+	}
+	refused.Wait()
+	if wait, ok := l.Take("acme", 5); !ok {
+		t.Errorf("the 5 that are left were refused for %s", wait)
+	}
+}
+
+// TestCharge_isOwed: what a request turned out to cost is taken from what comes
+// next, and no more than a full bucket is owed.
+func TestCharge_isOwed(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := limit.New(10, 20, c.now)
+	l.Charge("acme", 15)
+	l.Charge("acme", 15)
+	if wait, ok := l.Take("acme", 1); ok || wait != 1100*time.Millisecond {
+		t.Errorf("10 owed: %s, %v, want to wait 1.1s", wait, ok)
+	}
+	if _, ok := l.Take("globex", 20); !ok {
+		t.Error("another tenant was refused")
+	}
+	c.at = c.at.Add(1100 * time.Millisecond)
+	if _, ok := l.Take("acme", 1); !ok {
+		t.Error("refused after the wait")
+	}
+	l.Charge("acme", 1_000_000)
+	if wait, ok := l.Take("acme", 1); ok || wait > 3*time.Second {
+		t.Errorf("a million owed: %s, %v", wait, ok)
+	}
+	var none *limit.Limiter
+	none.Charge("acme", 1)
 }
