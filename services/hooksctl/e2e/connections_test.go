@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 )
@@ -23,9 +24,10 @@ func TestConnections_areAsManyAsIsSaid(t *testing.T) {
 	defer func() { _ = tx.Rollback() }()
 	tx.MustExecContext(t.Context(), `LOCK TABLE webhooks IN ACCESS EXCLUSIVE MODE`)
 	var wg sync.WaitGroup
-	for range clients {
+	for i := range clients {
 		wg.Go(func() { s.client(api, tenant).dispatch(event("1")) })
-		wg.Go(func() { get[page[hook]](s.client(api, tenant), queryHooks, nil) })
+		// Of many tenants: one may not have that many.
+		wg.Go(func() { get[page[hook]](s.client(api, fmt.Sprint(tenant, i)), queryHooks, nil) })
 	}
 	s.await("queries and events to wait for PostgreSQL",
 		`2 < (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'the-api' AND wait_event_type = 'Lock')`)
