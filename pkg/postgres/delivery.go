@@ -144,20 +144,33 @@ func deliveryFilterArgs(tenant webhook.TenantID, f webhook.DeliveryFilter) []any
 	return []any{tenant, hook, event, statuses, anyOf(f.Events, webhook.EventType.String)}
 }
 
-// The ids are looked for in both tables so that each skips partitions.
+// The ids are looked for in both tables so that each skips partitions. Lengths
+// are known without reading what is long, and too much of it is not sent.
 const selectAttempts = `
-SELECT a.delivery_id, a.number, a.started_at, a.duration_ms, a.response_status, a.error_class, a.error,
-	a.request_headers, a.response_headers, a.response_body
-FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-WHERE d.tenant_id = $1 AND d.id = ANY ($2::uuid[]) AND a.delivery_id = ANY ($2::uuid[])
-ORDER BY a.delivery_id, a.number`
+SELECT delivery_id, number, started_at, duration_ms, response_status, error_class, total > $3 AS too_large,
+	CASE WHEN total <= $3 THEN error END AS error,
+	CASE WHEN total <= $3 THEN request_headers END AS request_headers,
+	CASE WHEN total <= $3 THEN response_headers END AS response_headers,
+	CASE WHEN total <= $3 THEN response_body END AS response_body
+FROM (
+	SELECT a.delivery_id, a.number, a.started_at, a.duration_ms, a.response_status, a.error_class, a.error,
+		a.request_headers, a.response_headers, a.response_body,
+		sum(octet_length(a.request_headers) + octet_length(a.response_headers)
+			+ coalesce(octet_length(a.response_body), 0) + coalesce(octet_length(a.error), 0)) OVER () AS total
+	FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
+	WHERE d.tenant_id = $1 AND d.id = ANY ($2::uuid[]) AND a.delivery_id = ANY ($2::uuid[])) found
+ORDER BY delivery_id, number`
 
 // Attempts returns the attempts of deliveries, each delivery's by number. A
-// delivery without any is left out.
-func (s *Deliveries) Attempts(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error) {
+// delivery without any is left out. More than most bytes of texts are not loaded
+// but a LimitExceeded error.
+func (s *Deliveries) Attempts(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID, most int) (map[webhook.DeliveryID][]webhook.Attempt, error) {
 	var rows []attemptRow
-	if err := s.db.SelectContext(ctx, &rows, selectAttempts, tenant, pq.Array(uuids(ids))); err != nil {
+	if err := s.db.SelectContext(ctx, &rows, selectAttempts, tenant, pq.Array(uuids(ids)), most); err != nil {
 		return nil, dbError("loading attempts", err)
+	}
+	if len(rows) > 0 && rows[0].TooLarge {
+		return nil, webhook.LimitExceeded("attempts", tooLarge)
 	}
 	out := make(map[webhook.DeliveryID][]webhook.Attempt, len(ids))
 	for _, row := range rows {
@@ -174,19 +187,27 @@ func (s *Deliveries) Attempts(ctx context.Context, tenant webhook.TenantID, ids 
 	return out, nil
 }
 
-const selectPayloads = `SELECT id, body FROM events WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`
+// tooLarge is for callers who did not say which of them they want.
+const tooLarge = "must be loaded in smaller parts"
 
-// Payloads returns the bodies of events: the bytes that receivers get (I8).
-func (s *Deliveries) Payloads(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error) {
+const selectPayloads = `
+SELECT id, CASE WHEN total <= $3 THEN body END AS body
+FROM (
+	SELECT id, body, sum(octet_length(body)) OVER () AS total
+	FROM events WHERE tenant_id = $1 AND id = ANY ($2::uuid[])) found`
+
+// Payloads returns the bodies of events: the bytes that receivers get (I8). More
+// than most bytes are not loaded but a LimitExceeded error.
+func (s *Deliveries) Payloads(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID, most int) (map[webhook.EventID]string, error) {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = id.UUID()
 	}
 	var rows []struct {
-		ID   string `db:"id"`
-		Body string `db:"body"`
+		ID   string  `db:"id"`
+		Body *string `db:"body"`
 	}
-	if err := s.db.SelectContext(ctx, &rows, selectPayloads, tenant, pq.Array(texts)); err != nil {
+	if err := s.db.SelectContext(ctx, &rows, selectPayloads, tenant, pq.Array(texts), most); err != nil {
 		return nil, dbError("loading payloads", err)
 	}
 	out := make(map[webhook.EventID]string, len(rows))
@@ -195,7 +216,10 @@ func (s *Deliveries) Payloads(ctx context.Context, tenant webhook.TenantID, ids 
 		if err != nil {
 			return nil, err
 		}
-		out[id] = row.Body
+		if row.Body == nil {
+			return nil, webhook.LimitExceeded("payloads", tooLarge)
+		}
+		out[id] = *row.Body
 	}
 	return out, nil
 }
@@ -271,6 +295,7 @@ type attemptRow struct {
 	DurationMs      int            `db:"duration_ms"`
 	ResponseStatus  sql.NullInt32  `db:"response_status"`
 	ErrorClass      sql.NullString `db:"error_class"`
+	TooLarge        bool           `db:"too_large"`
 	Error           sql.NullString `db:"error"`
 	RequestHeaders  []byte         `db:"request_headers"`
 	ResponseHeaders []byte         `db:"response_headers"`

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -215,7 +216,7 @@ func TestDeliveries_carryTheirAttemptsAndPayload(t *testing.T) {
 		t.Errorf("completed %s ago", age)
 	}
 
-	attempts, err := b.deliveries.Attempts(t.Context(), "acme", ids(owed))
+	attempts, err := b.deliveries.Attempts(t.Context(), "acme", ids(owed), math.MaxInt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,9 +226,44 @@ func TestDeliveries_carryTheirAttemptsAndPayload(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 
-	payloads, err := b.deliveries.Payloads(t.Context(), "acme", []webhook.EventID{sub.Events[0].Event.ID, sub.Events[1].Event.ID})
+	payloads, err := b.deliveries.Payloads(t.Context(), "acme", []webhook.EventID{sub.Events[0].Event.ID, sub.Events[1].Event.ID}, math.MaxInt)
 	if err != nil || len(payloads) != 2 || payloads[sub.Events[1].Event.ID] != sub.Events[1].Event.Body {
 		t.Errorf("payloads = %v, %v", payloads, err)
+	}
+}
+
+// TestDeliveries_moreThanIsWantedIsNotLoaded: all of it comes when it fits, to the
+// byte, and nothing when it does not.
+func TestDeliveries_moreThanIsWantedIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	b := setupManage(t)
+	b.create(t, newWebhook(t, "acme", "*"))
+	sub := b.submission(t, "acme", 2)
+	_, owed := b.accept(t, sub)
+	for _, d := range owed {
+		o := outcome(b.claim(t, d.Delivery), webhook.Failed)
+		o.Attempt.RequestHeaders, o.Attempt.ResponseBody = []webhook.Field{{Name: "User-Agent", Value: "é"}}, "sorry é"
+		b.record(t, o)
+	}
+	events, size := []webhook.EventID{}, 0
+	for _, e := range sub.Events {
+		events, size = append(events, e.Event.ID), size+len(e.Event.Body)
+	}
+	if all, err := b.deliveries.Payloads(t.Context(), "acme", events, size); err != nil || len(all) != 2 {
+		t.Errorf("payloads: %v, %v", all, err)
+	}
+	if all, err := b.deliveries.Payloads(t.Context(), "acme", events, size-1); !errors.Is(err, webhook.ErrLimitExceeded) || len(all) > 0 {
+		t.Errorf("payloads, one byte less: %v, %v", all, err)
+	}
+	const texts = `SELECT sum(octet_length(concat(error, request_headers, response_headers, response_body))) FROM attempts`
+	if err := b.db.GetContext(t.Context(), &size, texts); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := b.deliveries.Attempts(t.Context(), "acme", ids(owed), size); err != nil || len(all) != 2 {
+		t.Errorf("attempts: %v, %v", all, err)
+	}
+	if all, err := b.deliveries.Attempts(t.Context(), "acme", ids(owed), size-1); !errors.Is(err, webhook.ErrLimitExceeded) || len(all) > 0 {
+		t.Errorf("attempts, one byte less: %v, %v", all, err)
 	}
 }
 

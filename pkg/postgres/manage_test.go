@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -174,11 +175,11 @@ func TestI5_managementSeesItsOwnTenantOnly(t *testing.T) {
 			return b.deliveries.Count(ctx, other, webhook.DeliveryFilter{Event: &own.EventID})
 		},
 		"attempts": func() (int, error) {
-			m, err := b.deliveries.Attempts(ctx, other, []webhook.DeliveryID{delivery})
+			m, err := b.deliveries.Attempts(ctx, other, []webhook.DeliveryID{delivery}, math.MaxInt)
 			return len(m), err
 		},
 		"payloads": func() (int, error) {
-			m, err := b.deliveries.Payloads(ctx, other, []webhook.EventID{own.EventID})
+			m, err := b.deliveries.Payloads(ctx, other, []webhook.EventID{own.EventID}, math.MaxInt)
 			return len(m), err
 		},
 		"stats": func() (int, error) {

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestI4_aRetryGrantsABudgetAndGoesOnCounting(t *testing.T) {
 		t.Error(diff)
 	}
 	b.settle(t, id, webhook.Succeeded)
-	attempts, err := b.deliveries.Attempts(t.Context(), "acme", []webhook.DeliveryID{id})
+	attempts, err := b.deliveries.Attempts(t.Context(), "acme", []webhook.DeliveryID{id}, math.MaxInt)
 	if err != nil || len(attempts[id]) != 2 || attempts[id][1].Number != 2 {
 		t.Errorf("attempts = %+v, %v, want 1 and 2", attempts[id], err)
 	}

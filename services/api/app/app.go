@@ -37,8 +37,19 @@ const (
 	// the longest timeout of a webhook and two seconds more.
 	httpGrace = webhook.MaxTimeout + 5*time.Second
 	grace     = httpGrace + 5*time.Second
-	// hotConns is for accepting: five commits at a time and a reserve.
+	// hotConns is for accepting: five commits at a time, and one for /readyz.
 	hotConns = env.ConnectionsApart
+
+	// A tenant has at most maxOperations going on besides accepting events, each of
+	// which reads by as many connections. A page of a user interface may ask for far
+	// more at once: they wait, for milliseconds as a rule.
+	maxOperations = 4
+	maxWaiting    = 128
+	patience      = 5 * time.Second
+	// maxTestSends is how many may wait for their receivers.
+	maxTestSends = 16
+	// maxBodiesKiB is for the large bodies of a tenant: 16 of the largest.
+	maxBodiesKiB = 16 << 10
 )
 
 // App is one api.
@@ -50,7 +61,8 @@ type App struct {
 	db, hot  *sqlx.DB
 	redis    redis.UniversalClient
 	server   *run.Server
-	events   *limit.Limiter // that tenants send
+	// What tenants may send in a second.
+	events, requests *limit.Limiter
 }
 
 // New opens what the api needs and binds its address. PostgreSQL and Redis may
@@ -105,6 +117,7 @@ func (a *App) wire(ctx context.Context) error {
 		Doorbell: doorbell, Registry: a.registry, Now: time.Now,
 	})
 	a.events = limit.New(a.config.TenantEventRate, 2*a.config.TenantEventRate, time.Now)
+	a.requests = limit.New(a.config.TenantRequestRate, 2*a.config.TenantRequestRate, time.Now)
 	rules := webhook.URLRules{AllowHTTP: a.config.AllowHTTP, AllowedNetworks: a.config.AllowedNetworks}
 	schema, err := graph.NewSchema(graph.Config{
 		Management: manage.New(manage.Config{
@@ -114,7 +127,9 @@ func (a *App) wire(ctx context.Context) error {
 			Lanes:      postgres.NewWork(a.db, a.config.Keys, a.config.EndpointConcurrency, time.Now),
 			Doorbell:   doorbell, Rules: rules, Log: a.log, Now: time.Now,
 		}),
-		Accept: accepter, URLRules: rules, Events: a.events, Log: a.log,
+		Accept: accepter, URLRules: rules, Events: a.events, Requests: a.requests, Log: a.log,
+		Large:    limit.NewPlaces(limit.PlacesConfig{Tenant: 1, Queue: maxOperations, Patience: httpapi.DefaultQueryTimeout}),
+		Parallel: a.share(),
 	})
 	if err != nil {
 		return err
@@ -137,8 +152,14 @@ func (a *App) serve(ctx context.Context, schema *graph.Schema) error {
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Executor: schema, Auth: verifier, Registry: a.registry, Log: a.log,
-		Requests: limit.New(a.config.TenantRequestRate, 2*a.config.TenantRequestRate, time.Now), Events: a.events,
-		Ready: func(ctx context.Context) error { return postgres.CheckMigrated(ctx, a.db) },
+		Requests: a.requests, Events: a.events,
+		Operations: limit.NewPlaces(limit.PlacesConfig{
+			Tenant: a.share(), Queue: maxWaiting, Patience: patience, Aside: maxTestSends,
+		}),
+		Bodies: limit.NewPlaces(limit.PlacesConfig{Tenant: maxBodiesKiB, Queue: maxWaiting, Patience: patience}),
+		// The hot path keeps a connection for it: whatever tenants ask for, nothing
+		// that answers is taken out of rotation.
+		Ready: func(ctx context.Context) error { return postgres.CheckMigrated(ctx, a.hot) },
 	})
 	if err != nil {
 		return err
@@ -150,6 +171,16 @@ func (a *App) serve(ctx context.Context, schema *graph.Schema) error {
 		a.group.OnClose("http", func(context.Context) error { _ = a.server.Close(); return nil })
 	}
 	return err
+}
+
+// share is how many operations of a tenant may go on, and how many connections each
+// may use: together four fifths of the pool at most.
+func (a *App) share() int {
+	n := maxOperations
+	for n > 1 && 5*n*n > 4*(a.config.Connections-hotConns) {
+		n--
+	}
+	return n
 }
 
 // serving answers requests, and keeps committing and ringing for those that are

@@ -42,6 +42,7 @@ func settings(t *testing.T, databaseURL, redisURL string) env.API {
 // api is a running App and a client for it.
 type api struct {
 	t      *testing.T
+	app    *app.App
 	url    string
 	client *http.Client
 	stop   context.CancelFunc
@@ -55,7 +56,7 @@ func start(t *testing.T, config env.API) *api {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	running := &api{t: t, url: "http://" + a.Addr(), client: &http.Client{Transport: &http.Transport{}}, stop: stop, ended: make(chan error, 1)}
+	running := &api{t: t, app: a, url: "http://" + a.Addr(), client: &http.Client{Transport: &http.Transport{}}, stop: stop, ended: make(chan error, 1)}
 	go func() { running.ended <- a.Run(ctx) }() // end waits
 	return running
 }
@@ -85,11 +86,11 @@ func (a *api) get(path string) int {
 	return response.StatusCode
 }
 
-// graphql answers the body of a request with a token of role ADMIN.
-func (a *api) graphql(query string) string {
+// graphql answers the body of a tenant's request with a token of role ADMIN.
+func (a *api) graphql(tenant, query string) string {
 	a.t.Helper()
 	bearer, err := token.Mint([]byte(jwtSecret), token.Claims{
-		RegisteredClaims: jwt.RegisteredClaims{Subject: "me"}, TenantID: "acme", Role: string(token.Admin),
+		RegisteredClaims: jwt.RegisteredClaims{Subject: "me"}, TenantID: tenant, Role: string(token.Admin),
 	}, time.Now(), time.Hour)
 	if err != nil {
 		a.t.Fatal(err)
@@ -130,10 +131,10 @@ func TestApp_ringsForWhatItAcceptedBeforeItStops(t *testing.T) {
 	if status := a.get("/readyz"); status != http.StatusOK {
 		t.Errorf("/readyz = %d", status)
 	}
-	if answer := a.graphql(create); !strings.Contains(answer, `"id":"whk_`) {
+	if answer := a.graphql("acme", create); !strings.Contains(answer, `"id":"whk_`) {
 		t.Fatal(answer)
 	}
-	answer := a.graphql(dispatch)
+	answer := a.graphql("acme", dispatch)
 	a.end()
 	if !strings.Contains(answer, `"deliveryCount":1`) {
 		t.Fatal(answer)
@@ -165,7 +166,7 @@ func TestApp_startsAndStopsWithoutItsServers(t *testing.T) {
 	if healthy, ready := a.get("/healthz"), a.get("/readyz"); healthy != http.StatusOK || ready != http.StatusServiceUnavailable {
 		t.Errorf("/healthz = %d, /readyz = %d", healthy, ready)
 	}
-	if answer := a.graphql(dispatch); !strings.Contains(answer, "UNAVAILABLE") {
+	if answer := a.graphql("acme", dispatch); !strings.Contains(answer, "UNAVAILABLE") {
 		t.Error(answer)
 	}
 	a.end()

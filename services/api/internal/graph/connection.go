@@ -60,7 +60,7 @@ type edge[N any] struct {
 type connection[R, N any] struct {
 	read  func(context.Context) (webhook.Slice[R], error)
 	count func(context.Context) (int, error)
-	show  func([]R) []N
+	show  func(context.Context, []R) []N
 	id    func(R) fmt.Stringer
 
 	page  lazy[page[R, N]]
@@ -78,7 +78,7 @@ func (c *connection[R, N]) load(ctx context.Context) (page[R, N], error) {
 		if err != nil {
 			return page[R, N]{}, err
 		}
-		return page[R, N]{slice: slice, nodes: c.show(slice.Items)}, nil
+		return page[R, N]{slice: slice, nodes: c.show(ctx, slice.Items)}, nil
 	})
 }
 

@@ -15,8 +15,10 @@ type DeliveryReader interface {
 	Delivery(ctx context.Context, tenant webhook.TenantID, id webhook.DeliveryID) (webhook.Delivery, error)
 	Deliveries(ctx context.Context, tenant webhook.TenantID, filter webhook.DeliveryFilter, page webhook.Page[webhook.DeliveryID]) (webhook.Slice[webhook.Delivery], error)
 	CountDeliveries(ctx context.Context, tenant webhook.TenantID, filter webhook.DeliveryFilter) (int, error)
-	AttemptsByDelivery(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error)
-	PayloadsByEvent(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error)
+	// AttemptsByDelivery and PayloadsByEvent load nothing, and return
+	// webhook.ErrLimitExceeded, when all together have more than most bytes.
+	AttemptsByDelivery(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID, most int) (map[webhook.DeliveryID][]webhook.Attempt, error)
+	PayloadsByEvent(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID, most int) (map[webhook.EventID]string, error)
 }
 
 // DeliveryRetrier gives failed deliveries a fresh budget.
@@ -41,7 +43,7 @@ func (q *query) WebhookDelivery(ctx context.Context, args struct{ ID identifier 
 	case err != nil:
 		return nil, q.fail(ctx, err)
 	}
-	return q.showDelivery(principal.Tenant, d), nil
+	return q.showDelivery(ctx, principal.Tenant, d), nil
 }
 
 // deliveryConnection is the type WebhookDeliveryConnection.
@@ -128,8 +130,10 @@ func (a *api) deliveries(ctx context.Context, tenant webhook.TenantID, hook *web
 		return nil, a.fail(ctx, err)
 	}
 	c := &deliveryConnection{
-		show: func(rows []webhook.Delivery) []*delivery { return a.showDeliveries(tenant, rows) },
-		id:   func(d webhook.Delivery) fmt.Stringer { return d.ID },
+		show: func(ctx context.Context, rows []webhook.Delivery) []*delivery {
+			return a.showDeliveries(ctx, tenant, rows)
+		},
+		id: func(d webhook.Delivery) fmt.Stringer { return d.ID },
 		read: func(context.Context) (webhook.Slice[webhook.Delivery], error) {
 			return webhook.Slice[webhook.Delivery]{}, nil
 		},
@@ -179,5 +183,5 @@ func (m *mutation) RetryWebhookDelivery(ctx context.Context, args struct{ ID ide
 		faults, err := m.mend(ctx, err)
 		return retryPayload{UserErrors: faults}, err
 	}
-	return retryPayload{Delivery: m.showDelivery(principal.Tenant, retried)}, nil
+	return retryPayload{Delivery: m.showDelivery(ctx, principal.Tenant, retried)}, nil
 }

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,6 @@ type delivery struct {
 
 	ID             identifier
 	EventID        identifier
-	EventType      string
 	WebhookID      identifier
 	Status         string
 	FailureReason  *string
@@ -25,7 +25,6 @@ type delivery struct {
 	MaxAttempts    int32
 	NextAttemptAt  *timestamp
 	ResponseStatus *int32
-	LastError      *string
 	CreatedAt      timestamp
 	CompletedAt    *timestamp
 }
@@ -34,6 +33,7 @@ type delivery struct {
 // asked first for its webhook, payload or attempts loads those of all.
 type deliveryPage struct {
 	api    *api
+	budget *budget
 	tenant webhook.TenantID
 	rows   []webhook.Delivery
 
@@ -44,25 +44,28 @@ type deliveryPage struct {
 	shown lazy[map[webhook.WebhookID]*webhookConfig]
 }
 
-func (a *api) newDeliveryPage(tenant webhook.TenantID, rows []webhook.Delivery) *deliveryPage {
-	p := &deliveryPage{api: a, tenant: tenant, rows: rows}
-	p.hooks.cost, p.hooks.load = 1, a.Management.WebhooksByID
+func (a *api) newDeliveryPage(ctx context.Context, tenant webhook.TenantID, rows []webhook.Delivery) *deliveryPage {
+	p := &deliveryPage{api: a, budget: budgetOf(ctx), tenant: tenant, rows: rows}
+	p.hooks.cost, p.hooks.size = 1, webhookSize
+	p.hooks.load = func(ctx context.Context, tenant webhook.TenantID, ids []webhook.WebhookID, _ int) (map[webhook.WebhookID]webhook.Webhook, error) {
+		return a.Management.WebhooksByID(ctx, tenant, ids)
+	}
 	p.hooks.idOf = func(d webhook.Delivery) webhook.WebhookID { return d.WebhookID }
 	p.payloads.cost, p.payloads.load = largeItemCost, a.Management.PayloadsByEvent
-	p.payloads.bytes = func(body string) int { return len(body) }
+	p.payloads.size = func(body string) int { return len(body) }
 	p.payloads.idOf = func(d webhook.Delivery) webhook.EventID { return d.EventID }
 	p.attempts.cost, p.attempts.load = largeItemCost, a.Management.AttemptsByDelivery
-	p.attempts.bytes = bytesOf
+	p.attempts.size = attemptsSize
 	p.attempts.idOf = func(d webhook.Delivery) webhook.DeliveryID { return d.ID }
 	return p
 }
 
-func (a *api) showDelivery(tenant webhook.TenantID, row webhook.Delivery) *delivery {
-	return a.showDeliveries(tenant, []webhook.Delivery{row})[0]
+func (a *api) showDelivery(ctx context.Context, tenant webhook.TenantID, row webhook.Delivery) *delivery {
+	return a.showDeliveries(ctx, tenant, []webhook.Delivery{row})[0]
 }
 
-func (a *api) showDeliveries(tenant webhook.TenantID, rows []webhook.Delivery) []*delivery {
-	page := a.newDeliveryPage(tenant, rows)
+func (a *api) showDeliveries(ctx context.Context, tenant webhook.TenantID, rows []webhook.Delivery) []*delivery {
+	page := a.newDeliveryPage(ctx, tenant, rows)
 	out := make([]*delivery, len(rows))
 	for i, row := range rows {
 		out[i] = &delivery{
@@ -70,7 +73,6 @@ func (a *api) showDeliveries(tenant webhook.TenantID, rows []webhook.Delivery) [
 			row:            row,
 			ID:             identifierOf(row.ID),
 			EventID:        identifierOf(row.EventID),
-			EventType:      row.EventType.String(),
 			WebhookID:      identifierOf(row.WebhookID),
 			Status:         enumOf(row.Status),
 			FailureReason:  orNull(enumOf(row.FailureReason)),
@@ -78,13 +80,18 @@ func (a *api) showDeliveries(tenant webhook.TenantID, rows []webhook.Delivery) [
 			MaxAttempts:    count(row.MaxAttempts),
 			NextAttemptAt:  timestampOf(row.NextAttemptAt),
 			ResponseStatus: statusOf(row.ResponseStatus),
-			LastError:      orNull(row.LastError),
 			CreatedAt:      timestamp{row.CreatedAt},
 			CompletedAt:    timestampOf(row.CompletedAt),
 		}
 	}
 	return out
 }
+
+// EventType answers the wire name of the event's type.
+func (d *delivery) EventType() string { return d.page.budget.text(d.row.EventType.String()) }
+
+// LastError answers what went wrong last, null when nothing did.
+func (d *delivery) LastError() *string { return d.page.budget.textOrNull(d.row.LastError) }
 
 // Webhook answers the webhook that the delivery is owed to, null when it was deleted.
 func (d *delivery) Webhook(ctx context.Context) (*webhookConfig, error) {
@@ -98,7 +105,7 @@ func (d *delivery) Webhook(ctx context.Context) (*webhookConfig, error) {
 	shown, err := d.page.shown.get(func() (map[webhook.WebhookID]*webhookConfig, error) {
 		all := d.page.hooks.loaded.value
 		out := make(map[webhook.WebhookID]*webhookConfig, len(all))
-		for _, config := range d.page.api.showWebhooks(slices.Collect(maps.Values(all))) {
+		for _, config := range d.page.api.showWebhooks(ctx, slices.Collect(maps.Values(all))) {
 			out[config.hook.ID] = config
 		}
 		return out, nil
@@ -118,7 +125,7 @@ func (d *delivery) Payload(ctx context.Context) (jsonValue, error) {
 	if !found {
 		return jsonValue{}, d.page.api.fail(ctx, fmt.Errorf("delivery %s: its event is missing", d.row.ID))
 	}
-	return jsonValue{json.RawMessage(body)}, nil
+	return d.page.budget.json(json.RawMessage(body)), nil
 }
 
 // Attempts answers the requests made so far.
@@ -131,45 +138,40 @@ func (d *delivery) Attempts(ctx context.Context) ([]attempt, error) {
 		return nil, err
 	}
 	out := make([]attempt, len(attempts))
-	for i, a := range attempts {
-		out[i] = showAttempt(a)
+	for i, row := range attempts {
+		out[i] = showAttempt(d.page.budget, row)
 	}
 	return out, nil
 }
 
 // batch is what the deliveries of a page have by an id of theirs, loaded by one
-// call at a cost for each row.
+// call at a cost for each row and for the bytes that came.
 type batch[ID comparable, V any] struct {
 	cost   int
 	idOf   func(webhook.Delivery) ID
-	load   func(context.Context, webhook.TenantID, []ID) (map[ID]V, error)
-	bytes  func(V) int // nil when no value is large
+	load   func(ctx context.Context, tenant webhook.TenantID, ids []ID, most int) (map[ID]V, error)
+	size   func(V) int
 	loaded lazy[map[ID]V]
 }
 
 func (b *batch[ID, V]) of(ctx context.Context, p *deliveryPage, row webhook.Delivery) (V, bool, error) {
-	all, err := b.loaded.get(func() (map[ID]V, error) {
-		if err := spend(ctx, b.cost*len(p.rows)); err != nil {
-			return nil, p.api.fail(ctx, err)
+	all, err := b.loaded.get(func() (found map[ID]V, err error) {
+		if err = p.budget.spend(b.cost*len(p.rows), selectLess); err == nil {
+			err = p.budget.load(func(most int) (bytes int, err error) {
+				found, err = b.load(ctx, p.tenant, b.ids(p.rows), most)
+				for _, v := range found {
+					bytes += b.size(v)
+				}
+				return bytes, err
+			})
 		}
-		found, err := b.load(ctx, p.tenant, b.ids(p.rows))
-		if err == nil {
-			err = spend(ctx, b.size(found)/bytesPerCost)
+		if errors.Is(err, webhook.ErrLimitExceeded) { // more bytes than are left
+			err = p.budget.spend(maxCost+1, selectLess)
 		}
 		return found, p.api.check(ctx, err)
 	})
 	v, found := all[b.idOf(row)]
 	return v, found, err
-}
-
-func (b *batch[ID, V]) size(all map[ID]V) (n int) {
-	if b.bytes == nil {
-		return 0
-	}
-	for _, v := range all {
-		n += b.bytes(v)
-	}
-	return n
 }
 
 func (b *batch[ID, V]) ids(rows []webhook.Delivery) []ID {
@@ -182,54 +184,4 @@ func (b *batch[ID, V]) ids(rows []webhook.Delivery) []ID {
 		}
 	}
 	return ids
-}
-
-// bytesOf is about what attempts take in an answer.
-func bytesOf(attempts []webhook.Attempt) (n int) {
-	for _, a := range attempts {
-		n += len(a.ResponseBody) + len(a.Error)
-		for _, h := range slices.Concat(a.RequestHeaders, a.ResponseHeaders) {
-			n += len(h.Name) + len(h.Value)
-		}
-	}
-	return n
-}
-
-// attempt is the type WebhookDeliveryAttempt.
-type attempt struct {
-	Number          int32
-	StartedAt       timestamp
-	DurationMs      int32
-	ResponseStatus  *int32
-	ErrorClass      *string
-	Error           *string
-	RequestHeaders  []webhook.Field
-	ResponseHeaders []webhook.Field
-	ResponseBody    *string
-}
-
-func showAttempt(a webhook.Attempt) attempt {
-	shown := attempt{
-		Number:          count(a.Number),
-		StartedAt:       timestamp{a.StartedAt},
-		DurationMs:      wholeMilliseconds(a.Duration),
-		ResponseStatus:  statusOf(a.ResponseStatus),
-		ErrorClass:      orNull(string(a.ErrorClass)),
-		Error:           orNull(a.Error),
-		RequestHeaders:  a.RequestHeaders,
-		ResponseHeaders: a.ResponseHeaders,
-	}
-	if a.ResponseStatus != 0 {
-		shown.ResponseBody = &a.ResponseBody
-	}
-	return shown
-}
-
-// statusOf returns nil, which is null, when no answer came.
-func statusOf(code int) *int32 {
-	if code == 0 {
-		return nil
-	}
-	status := count(code)
-	return &status
 }

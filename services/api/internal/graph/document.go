@@ -60,6 +60,32 @@ func (s *documentScanner) scan() {
 	}
 }
 
+// token returns the next name or punctuator, `"` for a string, 0 for a number, and
+// nothing at the end.
+func (s *documentScanner) token() string {
+	for s.at < len(s.text) {
+		switch c := s.text[s.at]; {
+		case c == '#':
+			s.skipComment()
+		case c == '"':
+			s.skipString()
+			return `"`
+		case isNameStart(c):
+			return s.take(isNamePart)
+		case c >= '0' && c <= '9', c == '-':
+			s.at++
+			s.take(isNumberPart)
+			return "0"
+		case c == ' ', c == '\t', c == '\r', c == '\n', c == ',':
+			s.at++
+		default:
+			s.at++
+			return s.text[s.at-1 : s.at]
+		}
+	}
+	return ""
+}
+
 func (s *documentScanner) punctuation(c byte) {
 	switch c {
 	case '(':

@@ -57,6 +57,16 @@ func (m errorMapper) fail(ctx context.Context, err error) error {
 	return internal(ctx)
 }
 
+// entry is fail for an error that is not returned by a resolver. What the library
+// made of one that was has its words already.
+func (m errorMapper) entry(ctx context.Context, err error) *gqlerrors.QueryError {
+	var made *gqlerrors.QueryError
+	if errors.As(err, &made) {
+		return &gqlerrors.QueryError{Err: made.Err, Message: made.Message, Extensions: made.Extensions}
+	}
+	return queryError(m.fail(ctx, err))
+}
+
 // check is fail for an error that may be nil.
 func (m errorMapper) check(ctx context.Context, err error) error {
 	if err == nil {
@@ -89,9 +99,22 @@ func internal(ctx context.Context) *apiError {
 
 // userError is the type UserError.
 type userError struct {
-	Message string
-	Field   *[]string
-	Code    string
+	budget *budget
+	fault  *webhook.Error
+
+	Code string
+}
+
+// Message answers what must hold.
+func (e userError) Message() string { return e.budget.text(e.fault.Error()) }
+
+// Field answers the path of the input at fault, null when it is none in particular.
+func (e userError) Field() *[]string {
+	if len(e.fault.Field) == 0 {
+		return nil
+	}
+	path := e.budget.texts(e.fault.Field)
+	return &path
 }
 
 // mend returns err as userErrors when the caller can mend all of it, and as a
@@ -108,11 +131,7 @@ func (m errorMapper) mend(ctx context.Context, err error, prefix ...string) ([]u
 		if len(fault.Field) > 0 && !slices.Equal(fault.Field, []string{"id"}) {
 			fault = fault.Under(prefix...)
 		}
-		shown := userError{Message: fault.Error(), Code: code}
-		if len(fault.Field) > 0 {
-			shown.Field = &fault.Field
-		}
-		out = append(out, shown)
+		out = append(out, userError{budget: budgetOf(ctx), fault: fault, Code: code})
 	}
 	if len(out) == 0 {
 		return nil, m.fail(ctx, err)

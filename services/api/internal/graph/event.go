@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
@@ -91,9 +90,22 @@ func (m *mutation) DispatchEvent(ctx context.Context, args struct{ Input dispatc
 
 // dispatchManyPayload is the type DispatchEventsPayload.
 type dispatchManyPayload struct {
-	EventIDs      *[]identifier
+	budget *budget
+	ids    []identifier
+
 	DeliveryCount *int32
 	UserErrors    []userError
+}
+
+// EventIDs answers the events' ids in their order, null when none was accepted.
+func (p dispatchManyPayload) EventIDs() *[]identifier {
+	if len(p.ids) == 0 {
+		return nil
+	}
+	for _, id := range p.ids {
+		p.budget.text(string(id))
+	}
+	return &p.ids
 }
 
 // DispatchEvents accepts all events or none (I1).
@@ -127,7 +139,7 @@ func (m *mutation) DispatchEvents(ctx context.Context, args struct{ Inputs []dis
 		total += a.Deliveries
 	}
 	deliveries := count(total)
-	return dispatchManyPayload{EventIDs: &ids, DeliveryCount: &deliveries}, nil
+	return dispatchManyPayload{budget: budgetOf(ctx), ids: ids, DeliveryCount: &deliveries}, nil
 }
 
 // parseEvents names the faults of all events, by their place in the list.
@@ -179,11 +191,23 @@ func eventTypesOf(names []string) ([]webhook.EventType, error) {
 
 // eventType is the type WebhookEventType.
 type eventType struct {
-	Event          string
-	Name           string
-	Object         string
-	Description    string
-	ExamplePayload jsonValue
+	budget  *budget
+	entry   webhook.CatalogueEntry
+	example []byte
+
+	Event  string
+	Object string
+}
+
+// Name answers the wire name.
+func (t eventType) Name() string { return t.budget.text(t.entry.Type.String()) }
+
+// Description answers when such an event happens.
+func (t eventType) Description() string { return t.budget.text(t.entry.Description) }
+
+// ExamplePayload answers a whole request body.
+func (t eventType) ExamplePayload() jsonValue {
+	return t.budget.json(t.example)
 }
 
 // WebhookEvents answers the catalogue.
@@ -194,13 +218,7 @@ func (q *query) WebhookEvents(ctx context.Context) ([]eventType, error) {
 	catalogue := webhook.Catalogue()
 	out := make([]eventType, len(catalogue))
 	for i, entry := range catalogue {
-		out[i] = eventType{
-			Event:          entry.Enum,
-			Name:           entry.Type.String(),
-			Object:         enumOf(entry.Object),
-			Description:    entry.Description,
-			ExamplePayload: jsonValue{slices.Clone(entry.ExamplePayload())},
-		}
+		out[i] = eventType{budget: budgetOf(ctx), entry: entry, example: entry.ExamplePayload(), Event: entry.Enum, Object: enumOf(entry.Object)}
 	}
 	return out, nil
 }

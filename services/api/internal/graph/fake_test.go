@@ -46,6 +46,9 @@ type fake struct {
 	forgets  bool  // whether Accept leaves one out
 
 	payloadErr error
+	testing    func() // called by Test, when set
+	// loadingMuch is called for payloads of more than 1 MiB, when set.
+	loadingMuch func()
 }
 
 func (f *fake) called(name string) error {
@@ -114,6 +117,9 @@ func (f *fake) Test(ctx context.Context, tenant webhook.TenantID, id webhook.Web
 		return manage.TestResult{}, err
 	}
 	f.tested = event
+	if f.testing != nil {
+		f.testing()
+	}
 	_, err := f.Webhook(ctx, tenant, id)
 	return f.result, err
 }
@@ -200,23 +206,36 @@ func (f *fake) deliveriesOf(tenant webhook.TenantID, filter webhook.DeliveryFilt
 	})
 }
 
-func (f *fake) AttemptsByDelivery(_ context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error) {
+func (f *fake) AttemptsByDelivery(_ context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID, most int) (map[webhook.DeliveryID][]webhook.Attempt, error) {
 	out := map[webhook.DeliveryID][]webhook.Attempt{}
 	for _, d := range f.deliveries {
 		if d.Tenant == tenant && slices.Contains(ids, d.ID) {
 			out[d.ID] = f.attempts[d.ID]
+			for _, a := range f.attempts[d.ID] {
+				most -= len(a.ResponseBody)
+			}
 		}
+	}
+	if most < 0 {
+		return nil, webhook.LimitExceeded("attempts", "must be loaded in smaller parts")
 	}
 	return out, f.called("AttemptsByDelivery")
 }
 
-func (f *fake) PayloadsByEvent(_ context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error) {
+func (f *fake) PayloadsByEvent(_ context.Context, tenant webhook.TenantID, ids []webhook.EventID, most int) (map[webhook.EventID]string, error) {
 	out := map[webhook.EventID]string{}
 	for _, d := range f.deliveries {
 		body, ok := f.payloads[d.EventID]
 		if ok && d.Tenant == tenant && slices.Contains(ids, d.EventID) {
 			out[d.EventID] = body
+			most -= len(body)
 		}
+	}
+	if most < 0 {
+		return nil, webhook.LimitExceeded("payloads", "must be loaded in smaller parts")
+	}
+	if most > 1<<20 && f.loadingMuch != nil {
+		f.loadingMuch()
 	}
 	if err := f.called("PayloadsByEvent"); err != nil {
 		return nil, err

@@ -34,6 +34,8 @@ const (
 	opDeliveryWebhook  operation = "WebhookDelivery.webhook"
 	opDeliveryPayload  operation = "WebhookDelivery.payload"
 	opDeliveryAttempts operation = "WebhookDelivery.attempts"
+
+	opIntrospection operation = "introspection"
 )
 
 // anyone is who has a token, whatever it permits.
@@ -45,7 +47,8 @@ func required(op operation) (auth.Permission, bool) {
 	case opViewer, opWebhookEvents:
 		return anyone, true
 	case opWebhook, opWebhooks, opWebhookDelivery, opWebhookDeliveries, opWebhookStats,
-		opNestedDeliveries, opNestedStats, opDeliveryWebhook, opDeliveryPayload, opDeliveryAttempts:
+		opNestedDeliveries, opNestedStats, opDeliveryWebhook, opDeliveryPayload, opDeliveryAttempts,
+		opIntrospection:
 		return auth.Read, true
 	case opCreateWebhook:
 		return auth.Create, true
@@ -74,4 +77,9 @@ func enter(ctx context.Context, op operation) (auth.Principal, error) {
 		return auth.Principal{}, &apiError{code: protocol.CodeForbidden, message: string(op) + " needs the permission " + string(permission)}
 	}
 	return principal, nil
+}
+
+func mayIntrospect(ctx context.Context) bool {
+	_, err := enter(ctx, opIntrospection)
+	return err == nil
 }

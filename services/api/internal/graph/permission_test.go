@@ -1,6 +1,8 @@
 package graph_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -224,5 +226,48 @@ func TestI5_listsShowTheTenantOnly(t *testing.T) {
 	}
 	if nodes, _ := got.at(t, "webhooks.nodes").([]any); len(nodes) != 1 || !equal(nodes[0], map[string]any{"id": ours.WebhookID.String()}) {
 		t.Errorf("webhooks after a foreign cursor = %v, want ours", nodes)
+	}
+}
+
+// TestPermissions_introspection: whoever may read may see the schema, in a query
+// of its own or inside another, and nobody else; everybody may ask for __typename.
+func TestPermissions_introspection(t *testing.T) {
+	t.Parallel()
+	const everywhere = `viewer { __typename } __typename`
+	documents := map[string]string{
+		"schema":        `{ __schema { queryType { name } } }`,
+		"type":          `{ __type(name: "Query") { name fields { name } } }`,
+		"both":          `{ viewer { role } a: __schema { types { name } } b: __type(name: "Query") { name } }`,
+		"in a fragment": `query Q { ...F } fragment F on Query { __schema { queryType { name } } }`,
+		"below":         `{ viewer { role __schema { queryType { name } } } }`,
+		"in a mutation": `mutation { dispatchEvent(input: {event: LEAD_CREATED, objectId: "1", object: {}}) { eventId __schema { queryType { name } } } }`,
+	}
+	callers := map[string]context.Context{"narrowed": narrowed(t, "EVENT_DISPATCH", "WEBHOOK_UPDATE"), "reader": narrowed(t, "WEBHOOK_READ", "EVENT_DISPATCH"), "": t.Context()}
+	may := map[string]bool{"reader": true, string(token.Admin): true, string(token.Manager): true, string(token.SalesRep): true, string(token.ReadOnly): true}
+	for _, role := range token.Roles() {
+		callers[string(role)] = as(t, acme, role)
+	}
+	for caller, ctx := range callers {
+		for name, document := range documents {
+			f := &fake{}
+			got := run(t, ctx, newSchema(t, f), document, "")
+			switch {
+			case caller == "":
+				if got.code(t) != "UNAUTHENTICATED" {
+					t.Errorf("nobody: %s: %v", name, got.Errors)
+				}
+			case may[caller] && name != "in a mutation":
+				if len(got.Errors) > 0 || !strings.Contains(fmt.Sprint(got.Data), "Query") {
+					t.Errorf("%s: %s: %v %v", caller, name, got.Data, got.Errors)
+				}
+			case !may[caller]:
+				if got.code(t) != "FORBIDDEN" || got.Errors[0].Message != "introspection needs the permission WEBHOOK_READ" || len(f.calls) > 0 {
+					t.Errorf("%s: %s: %v, called %v", caller, name, got.Errors, f.calls)
+				}
+			}
+		}
+		if got := run(t, ctx, newSchema(t, &fake{}), `{ `+everywhere+` }`, ""); caller != "" && (len(got.Errors) > 0 || got.at(t, "__typename") != "Query") {
+			t.Errorf("%s: __typename: %v %v", caller, got.Data, got.Errors)
+		}
 	}
 }

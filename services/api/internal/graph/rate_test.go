@@ -48,3 +48,68 @@ func TestRate_batchesCountTheirEvents(t *testing.T) {
 		t.Errorf("another tenant: %v", got.Errors)
 	}
 }
+
+// TestRate_dearRequestsCountForMore: a request that costs much is charged for it,
+// answered or refused; one that does not is not.
+func TestRate_dearRequestsCountForMore(t *testing.T) {
+	t.Parallel()
+	f := &fake{hooks: webhooks(acme, 0, 1), size: 1_000_000}
+	f.deliveries = deliveries(f.hooks[0], 100)
+	for document, charged := range map[string]int{
+		`{ viewer { role } }`:                                                               0,
+		`{ webhooks(first: 40) { nodes { id } } }`:                                          0,
+		`{ webhookDeliveries(first: 100) { nodes { id } } }`:                                2,
+		`{ webhookDeliveries(first: 100) { nodes { attempts { number } } } }`:               22,
+		`{ webhookStats { total } }`:                                                        70,
+		`{ a: webhookStats { total } b: webhookStats { total } c: webhookStats { total } }`: 211, // refused at the third
+	} {
+		requests := limit.New(1, 1_000, now)
+		s, err := graph.NewSchema(graph.Config{Management: f, Accept: f, Log: slog.New(slog.DiscardHandler), Requests: requests})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, as(t, acme, token.Admin), s, document, "")
+		if _, ok := requests.Take(acme, 1_000-charged+1); ok == (charged > 0) {
+			t.Errorf("%s: charged not %d", document, charged)
+		}
+		if charged == 0 {
+			continue
+		}
+		if wait, ok := requests.Take(acme, 1_000-charged); !ok {
+			t.Errorf("%s: charged %s more than %d", document, wait, charged)
+		}
+		if _, ok := requests.Take(globex, 1_000); !ok {
+			t.Errorf("%s: another tenant was charged", document)
+		}
+	}
+}
+
+// TestTestWebhook_waitsAside: a test send that waits for its receiver keeps nothing
+// of its tenant's from going on, and there may be only so many.
+func TestTestWebhook_waitsAside(t *testing.T) {
+	t.Parallel()
+	f, ours, _ := tenants()
+	sent, answered := make(chan struct{}), make(chan struct{})
+	f.testing = func() { close(sent); <-answered }
+	s := newSchema(t, f)
+	places := limit.NewPlaces(limit.PlacesConfig{Tenant: 1, Patience: time.Minute, Queue: 1, Aside: 1})
+	test := func() answer {
+		place, ok := places.Take(t.Context(), acme, 1)
+		if !ok {
+			t.Error("no place")
+		}
+		defer place.Leave()
+		return run(t, limit.WithPlace(as(t, acme, token.Admin), place), s, withIDs(operations()["testWebhook"], ours), "")
+	}
+	done := make(chan answer, 1)
+	go func() { done <- test() }() // waited for below
+	<-sent
+	got := test() // has the place that the first one left
+	if got.code(t) != "LIMIT_EXCEEDED" || got.Errors[0].Message != "test sends of this tenant must be fewer at a time" || got.Errors[0].Extensions["retryAfterMs"] != 1000.0 {
+		t.Errorf("a second test send: %v", got.Errors)
+	}
+	close(answered)
+	if got := <-done; len(got.Errors) > 0 || got.at(t, "testWebhook.success") != true {
+		t.Errorf("the first one: %v %v", got.Data, got.Errors)
+	}
+}

@@ -23,7 +23,8 @@ import (
 const (
 	maxDepth        = 15    // graphql-js' introspection query needs it
 	maxOverlapPairs = 5_000 // validation takes the square of fields of one name
-	maxParallel     = 20    // resolvers of one request at a time
+	defaultParallel = 4     // resolvers of one request at a time
+	maxMaking       = 2     // large answers, each of which takes some 50 MiB for a moment
 )
 
 // Management is what the resolvers need of the use cases behind webhooks and
@@ -42,15 +43,23 @@ type Config struct {
 	Management Management
 	Accept     Accepter
 	URLRules   webhook.URLRules
-	// Events bounds the events that a tenant may send; nil does not.
-	Events *limit.Limiter
-	Log    *slog.Logger
+	// Events bounds the events that a tenant may send, and Requests what it may ask
+	// for: what costs much counts as many requests. nil does not.
+	Events, Requests *limit.Limiter
+	// Large bounds the large answers that a tenant has here at a time; nil does not.
+	Large *limit.Places
+	// Parallel is how many connections one request may use; 0 means 4.
+	Parallel int
+	Log      *slog.Logger
 }
 
 // Schema executes GraphQL requests. It is safe for concurrent use.
 type Schema struct {
-	schema *graphql.Schema
-	errors errorMapper
+	schema   *graphql.Schema
+	errors   errorMapper
+	requests *limit.Limiter
+	large    *limit.Places
+	making   chan struct{} // holds a token for each large answer that is made
 }
 
 // api is what all resolvers share.
@@ -80,6 +89,9 @@ func NewSchema(config Config) (*Schema, error) {
 	if config.Management == nil || config.Accept == nil || config.Log == nil {
 		return nil, errors.New("graph: Management, Accept and Log must be set")
 	}
+	if config.Parallel == 0 {
+		config.Parallel = defaultParallel
+	}
 	mapper := errorMapper{config.Log}
 	parsed, err := graphql.ParseSchema(schema.GraphQL(), root{&api{config, mapper}},
 		graphql.UseStringDescriptions(),
@@ -88,23 +100,21 @@ func NewSchema(config Config) (*Schema, error) {
 		graphql.MaxSelections(protocol.MaxSelections),
 		graphql.MaxQueryLength(8*protocol.MaxDocumentBytes), // Exec has refused longer ones; marked numbers add to it
 		graphql.OverlapValidationLimit(maxOverlapPairs),
-		graphql.MaxParallelism(maxParallel),
-		graphql.Tracer(variableTracer{}),
+		graphql.MaxParallelism(config.Parallel),
+		graphql.Tracer(requestTracer{}),
+		graphql.DisableFieldSelections(), // nobody asks what is selected below a field
 		graphql.Logger(gqllog.LoggerFunc(mapper.logPanic)),
 		graphql.PanicHandler(mapper),
-		graphql.RestrictIntrospection(authenticated),
+		// Exec has refused by then, in words; this only leaves the fields out.
+		graphql.RestrictIntrospection(mayIntrospect),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("graph: binding the schema: %w", err)
 	}
-	return &Schema{schema: parsed, errors: mapper}, nil
-}
-
-// authenticated lets everybody with a token see the schema: it is public, and
-// tools need it. Nobody else gets this far.
-func authenticated(ctx context.Context) bool {
-	_, ok := auth.FromContext(ctx)
-	return ok
+	return &Schema{
+		schema: parsed, errors: mapper, requests: config.Requests,
+		large: config.Large, making: make(chan struct{}, maxMaking),
+	}, nil
 }
 
 // Exec executes one operation. Every error in the response has an
@@ -112,7 +122,11 @@ func authenticated(ctx context.Context) bool {
 //
 // A variable given as json.RawMessage reaches the use cases without loss; one
 // that was decoded before is taken as it is. The map itself is left alone.
-func (s *Schema) Exec(ctx context.Context, document, operationName string, variables map[string]any) (resp *graphql.Response) {
+func (s *Schema) Exec(ctx context.Context, document, operationName string, variables map[string]any) *graphql.Response {
+	return s.exec(ctx, &request{}, document, operationName, variables)
+}
+
+func (s *Schema) exec(ctx context.Context, r *request, document, operationName string, variables map[string]any) (resp *graphql.Response) {
 	defer func() {
 		if value := recover(); value != nil { // the library recovers while it executes, not before
 			s.errors.logPanic(ctx, value)
@@ -123,13 +137,35 @@ func (s *Schema) Exec(ctx context.Context, document, operationName string, varia
 	if len(document) > protocol.MaxDocumentBytes {
 		return failed(&apiError{code: protocol.CodeLimitExceeded, message: fmt.Sprintf("query must have at most %d bytes", protocol.MaxDocumentBytes)})
 	}
-	decoded, raws, err := decodeVariables(variables)
+	outline := outlineOf(document)
+	if outline.introspects {
+		if _, err := enter(ctx, opIntrospection); err != nil {
+			return failed(err)
+		}
+	}
+	decoded, err := r.decode(variables, outline.json)
 	if err != nil {
 		return failed(err)
 	}
-	r := &request{raws: raws}
-	resp = s.schema.Exec(context.WithValue(ctx, requestKey{}, r), exactNumbers(document), operationName, decoded)
-	if len(r.faults) > 0 {
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.cancel, r.finish = cancel, r.budget.finish
+	r.budget.nameSize = outline.longestAlias
+	r.budget.refuse = func(err error) { r.refuse(s.errors.entry(ctx, err)) }
+	r.budget.enlarge = func() { s.enlarge(running, r) }
+	defer func() {
+		if r.made {
+			<-s.making
+		}
+	}()
+	resp = s.schema.Exec(context.WithValue(running, requestKey{}, r), exactNumbers(document), operationName, decoded)
+	if principal, ok := auth.FromContext(ctx); ok {
+		s.requests.Charge(principal.Tenant, int(r.budget.spent.Load()/costPerRequest))
+	}
+	switch refusal := r.refusal.Load(); {
+	case refusal != nil:
+		return &graphql.Response{Errors: []*gqlerrors.QueryError{refusal}, Data: json.RawMessage("null")}
+	case len(r.faults) > 0:
 		return &graphql.Response{Errors: r.faults}
 	}
 	if len(resp.Errors) > 0 && string(resp.Data) == "{}" {
@@ -138,13 +174,32 @@ func (s *Schema) Exec(ctx context.Context, document, operationName string, varia
 	return resp
 }
 
+// enlarge waits until a request may have a large answer: until it has left, its
+// tenant has no other one, and few are made at a time.
+func (s *Schema) enlarge(ctx context.Context, r *request) {
+	if !limit.PlaceOf(ctx).Join(ctx, s.large) {
+		r.budget.refuse(&apiError{code: protocol.CodeLimitExceeded, message: protocol.TooMany("large answers"), wait: protocol.Busy})
+		return
+	}
+	select {
+	case s.making <- struct{}{}:
+		r.made = true
+	case <-ctx.Done():
+	}
+}
+
 func failed(err error) *graphql.Response {
+	return &graphql.Response{Errors: []*gqlerrors.QueryError{queryError(err)}}
+}
+
+// queryError shows an error that is fit for the caller's eyes.
+func queryError(err error) *gqlerrors.QueryError {
 	e := &gqlerrors.QueryError{Message: err.Error()}
 	var mapped *apiError
 	if errors.As(err, &mapped) {
 		e.Extensions = mapped.Extensions()
 	}
-	return &graphql.Response{Errors: []*gqlerrors.QueryError{e}}
+	return e
 }
 
 // MakePanicError says INTERNAL and nothing else, unless the library gave up on a

@@ -4,17 +4,25 @@ import (
 	"context"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/manage"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
 // testPayload is the type TestWebhookPayload.
 type testPayload struct {
+	budget  *budget
+	problem string
+
 	Success        bool
 	ResponseStatus *int32
 	DurationMs     *int32
-	Error          *string
 	Delivery       *delivery
 	UserErrors     []userError
 }
+
+// Error answers what went wrong, null when nothing did.
+func (p testPayload) Error() *string { return p.budget.textOrNull(p.problem) }
 
 // TestWebhook sends a test event and answers how it went.
 func (m *mutation) TestWebhook(ctx context.Context, args struct {
@@ -39,7 +47,11 @@ func (m *mutation) TestWebhook(ctx context.Context, args struct {
 		}
 		event = &entry
 	}
-	result, err := m.Management.Test(ctx, principal.Tenant, id, event)
+	// Waiting for a receiver keeps nobody from anything.
+	var result manage.TestResult
+	if !limit.PlaceOf(ctx).StepAside(ctx, func() { result, err = m.Management.Test(ctx, principal.Tenant, id, event) }) {
+		return testPayload{}, &apiError{code: protocol.CodeLimitExceeded, message: protocol.TooMany("test sends"), wait: protocol.Busy}
+	}
 	if err != nil {
 		faults, err := m.mend(ctx, err)
 		return testPayload{UserErrors: faults}, err
@@ -47,8 +59,9 @@ func (m *mutation) TestWebhook(ctx context.Context, args struct {
 	shown := testPayload{
 		Success:        result.Success,
 		ResponseStatus: statusOf(result.ResponseStatus),
-		Error:          orNull(result.Error),
-		Delivery:       m.showDelivery(principal.Tenant, result.Delivery),
+		budget:         budgetOf(ctx),
+		problem:        result.Error,
+		Delivery:       m.showDelivery(ctx, principal.Tenant, result.Delivery),
 	}
 	if result.Duration > 0 {
 		ms := wholeMilliseconds(result.Duration)

@@ -48,7 +48,11 @@ func edge(t testing.TB, f *fake) http.Handler {
 // post sends a body through the HTTP edge, as an admin of acme.
 func post(t *testing.T, f *fake, body string) *httptest.ResponseRecorder {
 	t.Helper()
-	handler := edge(t, f)
+	return postTo(t, edge(t, f), body)
+}
+
+func postTo(t *testing.T, handler http.Handler, body string) *httptest.ResponseRecorder {
+	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/graphql", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()

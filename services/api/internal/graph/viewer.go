@@ -1,13 +1,32 @@
 package graph
 
-import "context"
+import (
+	"context"
+
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+)
 
 // viewer is the type Viewer.
 type viewer struct {
-	Subject     string
-	TenantID    identifier
-	Role        string
-	Permissions []string
+	budget    *budget
+	principal auth.Principal
+
+	Role string
+}
+
+// Subject answers whom the token is about.
+func (v viewer) Subject() string { return v.budget.text(v.principal.Subject) }
+
+// TenantID answers whose data the token opens.
+func (v viewer) TenantID() identifier { return identifier(v.budget.text(string(v.principal.Tenant))) }
+
+// Permissions answers what the token permits.
+func (v viewer) Permissions() []string {
+	permissions := make([]string, len(v.principal.Permissions))
+	for i, p := range v.principal.Permissions {
+		permissions[i] = string(p)
+	}
+	return v.budget.texts(permissions)
 }
 
 // Viewer answers who asks.
@@ -16,14 +35,5 @@ func (q *query) Viewer(ctx context.Context) (viewer, error) {
 	if err != nil {
 		return viewer{}, err
 	}
-	permissions := make([]string, len(principal.Permissions))
-	for i, p := range principal.Permissions {
-		permissions[i] = string(p)
-	}
-	return viewer{
-		Subject:     principal.Subject,
-		TenantID:    identifier(principal.Tenant),
-		Role:        string(principal.Role),
-		Permissions: permissions,
-	}, nil
+	return viewer{budget: budgetOf(ctx), principal: principal, Role: string(principal.Role)}, nil
 }

@@ -30,19 +30,11 @@ type webhookConfig struct {
 	hook webhook.Webhook
 
 	ID               identifier
-	Name             string
-	Description      *string
-	URL              string
-	Events           []string
-	EventPatterns    []string
-	Headers          []webhook.Field
 	Status           string
-	StatusReason     *string
 	MaxAttempts      int32
 	TimeoutMs        int32
 	InitialBackoffMs int32
 	APIVersion       string
-	CreatedBy        string
 	CreatedAt        timestamp
 	UpdatedAt        timestamp
 }
@@ -52,23 +44,43 @@ func (p *webhookPage) show(w webhook.Webhook) *webhookConfig {
 		page:             p,
 		hook:             w,
 		ID:               identifierOf(w.ID),
-		Name:             w.Name,
-		Description:      orNull(w.Description),
-		URL:              w.URL,
-		Events:           eventNames(w.Events),
-		EventPatterns:    patternTexts(w.Patterns),
-		Headers:          maskedHeaders(w.Headers),
 		Status:           enumOf(w.Status),
-		StatusReason:     orNull(w.StatusReason),
 		MaxAttempts:      count(w.Policy.MaxAttempts),
 		TimeoutMs:        wholeMilliseconds(w.Policy.Timeout),
 		InitialBackoffMs: wholeMilliseconds(w.Policy.InitialBackoff),
 		APIVersion:       w.APIVersion,
-		CreatedBy:        w.CreatedBy,
 		CreatedAt:        timestamp{w.CreatedAt},
 		UpdatedAt:        timestamp{w.UpdatedAt},
 	}
 }
+
+// Name answers what people call it.
+func (w *webhookConfig) Name() string { return w.page.budget.text(w.hook.Name) }
+
+// Description answers what people say of it, null when nothing.
+func (w *webhookConfig) Description() *string { return w.page.budget.textOrNull(w.hook.Description) }
+
+// URL answers where deliveries go.
+func (w *webhookConfig) URL() string { return w.page.budget.text(w.hook.URL) }
+
+// Events answers the built-in types that it subscribes to.
+func (w *webhookConfig) Events() []string { return w.page.budget.texts(eventNames(w.hook.Events)) }
+
+// EventPatterns answers what else it subscribes to.
+func (w *webhookConfig) EventPatterns() []string {
+	return w.page.budget.texts(patternTexts(w.hook.Patterns))
+}
+
+// Headers answers its own headers, credentials masked.
+func (w *webhookConfig) Headers() []header {
+	return showHeaders(w.page.budget, maskedHeaders(w.hook.Headers))
+}
+
+// StatusReason answers why it has its status, null when nobody said.
+func (w *webhookConfig) StatusReason() *string { return w.page.budget.textOrNull(w.hook.StatusReason) }
+
+// CreatedBy answers who made it.
+func (w *webhookConfig) CreatedBy() string { return w.page.budget.text(w.hook.CreatedBy) }
 
 // Deliveries lists the webhook's deliveries.
 func (w *webhookConfig) Deliveries(ctx context.Context, args struct {
@@ -116,7 +128,7 @@ func (q *query) Webhook(ctx context.Context, args struct{ ID identifier }) (*web
 	case err != nil:
 		return nil, q.fail(ctx, err)
 	}
-	return q.showWebhook(w), nil
+	return q.showWebhook(ctx, w), nil
 }
 
 // webhookConnection is the type WebhookConfigConnection.
@@ -174,8 +186,14 @@ func (q *query) Webhooks(ctx context.Context, args struct {
 		return nil, q.fail(ctx, err)
 	}
 	return &webhookConnection{
-		read: func(ctx context.Context) (webhook.Slice[webhook.Webhook], error) {
-			slice, err := q.Management.Webhooks(ctx, principal.Tenant, filter, page)
+		read: func(ctx context.Context) (slice webhook.Slice[webhook.Webhook], err error) {
+			err = budgetOf(ctx).load(func(int) (bytes int, err error) {
+				slice, err = q.Management.Webhooks(ctx, principal.Tenant, filter, page)
+				for _, w := range slice.Items {
+					bytes += webhookSize(w)
+				}
+				return bytes, err
+			})
 			return slice, q.check(ctx, err)
 		},
 		count: func(ctx context.Context) (int, error) {
@@ -185,6 +203,15 @@ func (q *query) Webhooks(ctx context.Context, args struct {
 		show: q.showWebhooks,
 		id:   func(w webhook.Webhook) fmt.Stringer { return w.ID },
 	}, nil
+}
+
+// webhookSize is about how many bytes a webhook has.
+func webhookSize(w webhook.Webhook) int {
+	n := len(w.URL) + len(w.Description)
+	for _, h := range w.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n
 }
 
 // eventNames returns the names of types that the schema has.

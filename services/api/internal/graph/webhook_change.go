@@ -91,10 +91,14 @@ func (in createWebhookInput) parse(rules webhook.URLRules) (webhook.Settings, st
 
 // createPayload is the type CreateWebhookPayload.
 type createPayload struct {
+	secret webhook.Secret
+
 	Webhook    *webhookConfig
-	Secret     *string
 	UserErrors []userError
 }
+
+// Secret answers the new secret, null when there is none.
+func (p createPayload) Secret() *string { return showSecret(p.Webhook, p.secret) }
 
 // CreateWebhook makes a webhook and shows its secret.
 func (m *mutation) CreateWebhook(ctx context.Context, args struct{ Input createWebhookInput }) (createPayload, error) {
@@ -112,8 +116,7 @@ func (m *mutation) CreateWebhook(ctx context.Context, args struct{ Input createW
 		faults, err := m.mend(ctx, err, "input")
 		return createPayload{UserErrors: faults}, err
 	}
-	revealed := secret.Reveal()
-	return createPayload{Webhook: m.showWebhook(w), Secret: &revealed}, nil
+	return createPayload{secret: secret, Webhook: m.showWebhook(ctx, w)}, nil
 }
 
 // updateWebhookInput is the input UpdateWebhookInput.
@@ -187,7 +190,7 @@ func (m *mutation) UpdateWebhook(ctx context.Context, args struct {
 		faults, err := m.mend(ctx, err, "input")
 		return updatePayload{UserErrors: faults}, err
 	}
-	return updatePayload{Webhook: m.showWebhook(w)}, nil
+	return updatePayload{Webhook: m.showWebhook(ctx, w)}, nil
 }
 
 // deletePayload is the type DeleteWebhookPayload.
@@ -215,11 +218,15 @@ func (m *mutation) DeleteWebhook(ctx context.Context, args struct{ ID identifier
 
 // rotatePayload is the type RotateWebhookSecretPayload.
 type rotatePayload struct {
+	secret webhook.Secret
+
 	Webhook                 *webhookConfig
-	Secret                  *string
 	PreviousSecretExpiresAt *timestamp
 	UserErrors              []userError
 }
+
+// Secret answers the new secret, null when there is none.
+func (p rotatePayload) Secret() *string { return showSecret(p.Webhook, p.secret) }
 
 // RotateWebhookSecret gives a webhook a new secret and shows it.
 func (m *mutation) RotateWebhookSecret(ctx context.Context, args struct {
@@ -244,8 +251,16 @@ func (m *mutation) RotateWebhookSecret(ctx context.Context, args struct {
 		faults, err := m.mend(ctx, err)
 		return rotatePayload{UserErrors: faults}, err
 	}
-	revealed := secret.Reveal()
-	return rotatePayload{Webhook: m.showWebhook(w), Secret: &revealed, PreviousSecretExpiresAt: timestampOf(expires)}, nil
+	return rotatePayload{secret: secret, Webhook: m.showWebhook(ctx, w), PreviousSecretExpiresAt: timestampOf(expires)}, nil
+}
+
+// showSecret reveals a webhook's new secret to the one answer that may (I7); null
+// when there is no webhook.
+func showSecret(w *webhookConfig, secret webhook.Secret) *string {
+	if w == nil {
+		return nil
+	}
+	return w.page.budget.textOrNull(secret.Reveal())
 }
 
 // webhookIDOf treats a malformed id as one that does not exist.

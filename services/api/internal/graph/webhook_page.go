@@ -12,6 +12,7 @@ import (
 // first for its statistics loads those of all: that costs the same.
 type webhookPage struct {
 	api    *api
+	budget *budget
 	tenant webhook.TenantID
 	ids    []webhook.WebhookID
 
@@ -19,12 +20,12 @@ type webhookPage struct {
 	stats map[[2]time.Time]*lazy[map[webhook.WebhookID]webhook.Stats]
 }
 
-func (a *api) showWebhook(w webhook.Webhook) *webhookConfig {
-	return a.showWebhooks([]webhook.Webhook{w})[0]
+func (a *api) showWebhook(ctx context.Context, w webhook.Webhook) *webhookConfig {
+	return a.showWebhooks(ctx, []webhook.Webhook{w})[0]
 }
 
-func (a *api) showWebhooks(hooks []webhook.Webhook) []*webhookConfig {
-	page := &webhookPage{api: a, stats: map[[2]time.Time]*lazy[map[webhook.WebhookID]webhook.Stats]{}}
+func (a *api) showWebhooks(ctx context.Context, hooks []webhook.Webhook) []*webhookConfig {
+	page := &webhookPage{api: a, budget: budgetOf(ctx), stats: map[[2]time.Time]*lazy[map[webhook.WebhookID]webhook.Stats]{}}
 	out := make([]*webhookConfig, len(hooks))
 	for i, w := range hooks {
 		page.tenant, page.ids = w.Tenant, append(page.ids, w.ID)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -31,11 +32,16 @@ type operation struct {
 	others     bool
 }
 
+func (o operation) onlyDispatches() bool { return o.dispatches > 0 && !o.others }
+
 // inspect parses a document to find the operation that will run. The executor
 // parses again, for itself; it has no way to say what a document is about.
 func inspect(query, operationName string) (operation, *gqlerrors.QueryError) {
 	if len(query) > protocol.MaxDocumentBytes {
 		return operation{}, limitExceeded("query must have at most %d bytes", protocol.MaxDocumentBytes)
+	}
+	if ambiguous(query) {
+		return operation{}, invalid(`query must not have more than three quotes in a row, nor \"""; pass such texts as variables`)
 	}
 	document, err := parser.ParseQuery(&ast.Source{Input: query})
 	if err != nil {
@@ -60,6 +66,13 @@ func inspect(query, operationName string) (operation, *gqlerrors.QueryError) {
 	o := operation{name: chosen.Name, kind: string(chosen.Operation)}
 	o.count(document, chosen.SelectionSet, map[string]bool{})
 	return o, nil
+}
+
+// ambiguous reports whether a document has block strings that end at one place for
+// this parser and at another one for the executor's, which would then execute what
+// nobody has counted.
+func ambiguous(query string) bool {
+	return strings.Contains(query, `""""`) || strings.Contains(query, `\"""`)
 }
 
 // count looks through fragments, at each once: what they repeat is merged.

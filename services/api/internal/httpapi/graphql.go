@@ -11,6 +11,7 @@ import (
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/auth"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
@@ -23,6 +24,7 @@ type graphQL struct {
 func (g *graphQL) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	fact := factsOf(r.Context())
+	defer fact.leave()
 	a := g.answer(r, fact)
 	a.write(w, r)
 	fact.outcome = a.outcome()
@@ -50,6 +52,9 @@ func (g *graphQL) answer(r *http.Request, fact *facts) answer {
 		return a
 	}
 	fact.tenant = principal.Tenant
+	if refusal := g.admitBody(r, fact); refusal != nil {
+		return refusal.as(mediaType)
+	}
 	params, refusal := readParams(r)
 	if refusal != nil {
 		return refusal.as(mediaType)
@@ -74,11 +79,19 @@ func (g *graphQL) execute(r *http.Request, principal auth.Principal, p params, f
 		a.header.Set("Allow", "POST")
 		return a
 	}
+	ctx := r.Context()
+	if !operation.onlyDispatches() {
+		place, refusal := g.admit(ctx, g.config.Operations, fact, 1)
+		if refusal != nil {
+			return *refusal
+		}
+		ctx = limit.WithPlace(ctx, place)
+	}
 	timeout := g.config.QueryTimeout
 	if operation.kind == kindMutation {
 		timeout = g.config.MutationTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), timeout, fmt.Errorf("%s budget of %s used", operation.kind, timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s budget of %s used", operation.kind, timeout))
 	defer cancel()
 	response := g.config.Executor.Exec(auth.WithPrincipal(ctx, principal), p.query, p.operationName, p.variables)
 	return answer{response: g.vet(ctx, response)}
@@ -89,7 +102,7 @@ func (g *graphQL) execute(r *http.Request, principal auth.Principal, p params, f
 // else a batch holds the executor takes: here nobody has looked at variables.
 func (g *graphQL) rate(tenant webhook.TenantID, o operation) *answer {
 	things, wait, ok := "requests", time.Duration(0), true
-	if o.dispatches == 0 || o.others {
+	if !o.onlyDispatches() {
 		wait, ok = g.config.Requests.Take(tenant, 1)
 	}
 	if ok && o.dispatches > 0 {
@@ -99,7 +112,37 @@ func (g *graphQL) rate(tenant webhook.TenantID, o operation) *answer {
 	if ok {
 		return nil
 	}
-	a := refuse(http.StatusTooManyRequests, protocol.CodeLimitExceeded, protocol.TooFast(things))
+	return comeBack(protocol.TooFast(things), wait)
+}
+
+// admitBody waits until the tenant has room for a large body. Small ones need none,
+// so that nobody who looks at something waits for somebody who sends much.
+func (g *graphQL) admitBody(r *http.Request, fact *facts) *answer {
+	size := r.ContentLength
+	if size < 0 || size > maxBodyBytes {
+		size = maxBodyBytes // as it comes in chunks, or will be refused
+	}
+	if size <= largeBodyBytes {
+		return nil
+	}
+	_, refusal := g.admit(r.Context(), g.config.Bodies, fact, int(size>>10))
+	if refusal != nil {
+		refusal.header.Set("Connection", "close") // the body is not worth reading
+	}
+	return refusal
+}
+
+func (g *graphQL) admit(ctx context.Context, places *limit.Places, fact *facts, n int) (*limit.Place, *answer) {
+	place, ok := places.Take(ctx, fact.tenant, n)
+	if !ok {
+		return nil, comeBack(protocol.TooMany("requests"), protocol.Busy)
+	}
+	fact.places = append(fact.places, place)
+	return place, nil
+}
+
+func comeBack(message string, wait time.Duration) *answer {
+	a := refuse(http.StatusTooManyRequests, protocol.CodeLimitExceeded, message)
 	a.response.Errors[0].Extensions[protocol.KeyRetryAfter] = wait.Milliseconds()
 	return &a
 }

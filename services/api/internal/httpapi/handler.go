@@ -41,7 +41,8 @@ type Config struct {
 	Executor Executor
 	Auth     Authenticator
 	// Ready tells whether PostgreSQL answers. Redis does not count: accepting
-	// goes on without it.
+	// goes on without it. What an error's Reason() string says, if it has one, is
+	// shown to everybody.
 	Ready    func(context.Context) error
 	Registry *prometheus.Registry
 	Log      *slog.Logger
@@ -50,6 +51,10 @@ type Config struct {
 	// to accept. nil does not.
 	Requests *limit.Limiter
 	Events   *limit.Limiter
+	// Operations bounds what goes on at once for a tenant, accepting events apart,
+	// and Bodies how many KiB of large bodies it has here. nil does not.
+	Operations *limit.Places
+	Bodies     *limit.Places
 
 	QueryTimeout    time.Duration
 	MutationTimeout time.Duration

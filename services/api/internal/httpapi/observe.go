@@ -13,6 +13,7 @@ import (
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
+	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
@@ -29,6 +30,15 @@ type facts struct {
 	operationType string
 	outcome       string
 	refusal       error
+	places        []*limit.Place
+}
+
+// leave gives back what the request had taken. It is called when the answer is
+// written: until then it is in memory, however slowly it is read.
+func (f *facts) leave() {
+	for _, place := range f.places {
+		place.Leave()
+	}
 }
 
 type factsKey struct{}

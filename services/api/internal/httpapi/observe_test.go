@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -90,28 +89,6 @@ func TestMetrics_byKindAndOutcome(t *testing.T) {
 		if want := "hooks_graphql_request_duration_seconds_count{" + labels + "} 1"; !strings.Contains(body, want) {
 			t.Errorf("metrics lack %s", want)
 		}
-	}
-}
-
-func TestHealth(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	for _, path := range []string{"/healthz", "/readyz"} {
-		r := b.do(t, http.MethodGet, path, "", "Authorization:")
-		if r.StatusCode != http.StatusOK || r.body != `{"status":"ok","version":"dev"}`+"\n" {
-			t.Errorf("%s: %d %s", path, r.StatusCode, r.body)
-		}
-	}
-	b.ready = errors.New("dial tcp 10.0.0.5:5432: connection refused")
-	if r := b.do(t, http.MethodGet, "/healthz", ""); r.StatusCode != http.StatusOK {
-		t.Errorf("healthz while PostgreSQL is away: %d", r.StatusCode)
-	}
-	r := b.do(t, http.MethodGet, "/readyz", "")
-	if want := `{"status":"unavailable","reason":"PostgreSQL does not answer","version":"dev"}` + "\n"; r.StatusCode != http.StatusServiceUnavailable || r.body != want {
-		t.Errorf("readyz while PostgreSQL is away: %d %s, want %s", r.StatusCode, r.body, want)
-	}
-	if !strings.Contains(b.log.String(), "10.0.0.5:5432") {
-		t.Error("the cause is not in the log")
 	}
 }
 

@@ -13,7 +13,11 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/protocol"
 )
 
-const maxBodyBytes = 1 << 20
+const (
+	maxBodyBytes = 1 << 20
+	// largeBodyBytes is what no request of a person exceeds.
+	largeBodyBytes = 64 << 10
+)
 
 // params are the parameters of a GraphQL over HTTP request.
 type params struct {

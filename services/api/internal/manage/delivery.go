@@ -39,14 +39,15 @@ func (s *Service) CountDeliveries(ctx context.Context, tenant webhook.TenantID, 
 }
 
 // AttemptsByDelivery returns the attempts of deliveries, each delivery's by
-// number.
-func (s *Service) AttemptsByDelivery(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error) {
-	return s.cfg.Deliveries.Attempts(ctx, tenant, ids)
+// number; LimitExceeded when all together have more than most bytes.
+func (s *Service) AttemptsByDelivery(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID, most int) (map[webhook.DeliveryID][]webhook.Attempt, error) {
+	return s.cfg.Deliveries.Attempts(ctx, tenant, ids, most)
 }
 
-// PayloadsByEvent returns the bodies that receivers get, byte for byte (I8).
-func (s *Service) PayloadsByEvent(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error) {
-	return s.cfg.Deliveries.Payloads(ctx, tenant, ids)
+// PayloadsByEvent returns the bodies that receivers get, byte for byte (I8);
+// LimitExceeded when all together have more than most bytes.
+func (s *Service) PayloadsByEvent(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID, most int) (map[webhook.EventID]string, error) {
+	return s.cfg.Deliveries.Payloads(ctx, tenant, ids, most)
 }
 
 // StatsByWebhook does what Stats does for several webhooks at the cost of one;

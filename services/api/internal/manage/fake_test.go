@@ -54,7 +54,7 @@ func (f *oneTest) Get(ctx context.Context, _ webhook.TenantID, _ webhook.Deliver
 	return f.delivery, ctx.Err()
 }
 
-func (f *oneTest) Attempts(context.Context, webhook.TenantID, []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error) {
+func (f *oneTest) Attempts(context.Context, webhook.TenantID, []webhook.DeliveryID, int) (map[webhook.DeliveryID][]webhook.Attempt, error) {
 	return map[webhook.DeliveryID][]webhook.Attempt{f.delivery.ID: {{Number: 1, Duration: 42 * time.Millisecond}}}, nil
 }
 

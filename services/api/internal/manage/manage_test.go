@@ -3,6 +3,7 @@ package manage_test
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -284,7 +285,7 @@ func TestTest_endToEnd(t *testing.T) {
 				!r.Delivery.Status.Finished() || r.Delivery.Kind != webhook.KindTest {
 				t.Errorf("result = %+v", r)
 			}
-			payloads, err := b.PayloadsByEvent(t.Context(), "acme", []webhook.EventID{r.Delivery.EventID})
+			payloads, err := b.PayloadsByEvent(t.Context(), "acme", []webhook.EventID{r.Delivery.EventID}, math.MaxInt)
 			if err != nil || !strings.Contains(payloads[r.Delivery.EventID], `"type":"webhook.test"`) {
 				t.Errorf("payload = %v, %v", payloads, err)
 			}

@@ -46,8 +46,10 @@ type DeliveryReader interface {
 	Get(ctx context.Context, tenant webhook.TenantID, id webhook.DeliveryID) (webhook.Delivery, error)
 	List(ctx context.Context, tenant webhook.TenantID, f webhook.DeliveryFilter, p webhook.Page[webhook.DeliveryID]) (webhook.Slice[webhook.Delivery], error)
 	Count(ctx context.Context, tenant webhook.TenantID, f webhook.DeliveryFilter) (int, error)
-	Attempts(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID) (map[webhook.DeliveryID][]webhook.Attempt, error)
-	Payloads(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID) (map[webhook.EventID]string, error)
+	// Attempts and Payloads load nothing, and return webhook.ErrLimitExceeded, when
+	// all together have more than most bytes.
+	Attempts(ctx context.Context, tenant webhook.TenantID, ids []webhook.DeliveryID, most int) (map[webhook.DeliveryID][]webhook.Attempt, error)
+	Payloads(ctx context.Context, tenant webhook.TenantID, ids []webhook.EventID, most int) (map[webhook.EventID]string, error)
 	Stats(ctx context.Context, tenant webhook.TenantID, hook *webhook.WebhookID, p webhook.Period) (webhook.Stats, error)
 	StatsByWebhook(ctx context.Context, tenant webhook.TenantID, hooks []webhook.WebhookID, p webhook.Period) (map[webhook.WebhookID]webhook.Stats, error)
 	Size(ctx context.Context, tenant webhook.TenantID, most int) (int, error)

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
@@ -122,7 +123,7 @@ func (s *Service) callOff(ctx context.Context, owed webhook.Owed) {
 func (s *Service) result(ctx context.Context, d webhook.Delivery, limit time.Duration) (TestResult, error) {
 	r := TestResult{Success: d.Status == webhook.Succeeded, ResponseStatus: d.ResponseStatus, Delivery: d}
 	if d.AttemptCount > 0 {
-		attempts, err := s.cfg.Deliveries.Attempts(ctx, d.Tenant, []webhook.DeliveryID{d.ID})
+		attempts, err := s.cfg.Deliveries.Attempts(ctx, d.Tenant, []webhook.DeliveryID{d.ID}, math.MaxInt)
 		if err != nil {
 			return TestResult{}, err
 		}

@@ -49,6 +49,12 @@ func RetrySeconds(wait time.Duration) int { return int(math.Ceil(wait.Seconds())
 // TooFast says that a tenant's allowance of things is used up for now.
 func TooFast(things string) string { return things + " of this tenant must come at a lower rate" }
 
+// TooMany says that as many things of a tenant go on as may, and others wait.
+func TooMany(things string) string { return things + " of this tenant must be fewer at a time" }
+
+// Busy is when to come back after TooMany: nobody knows how long others take.
+const Busy = time.Second
+
 // Dispatches reports whether a field of the mutation root accepts events. Those
 // are rated by their events, so that neither a batch nor a single event is at an
 // advantage; everything else is rated by requests.
