@@ -26,7 +26,8 @@ const (
 	// A backlog is backlogCalls times backlogEvents events for as many webhooks as a
 	// tenant may have: 5,000 deliveries, of which a thousand are rung for.
 	backlogCalls, backlogEvents = 5, 10
-	catchLimit, catchEvery      = 5 * time.Second, 5 * time.Millisecond
+	catchTries                  = 5
+	catchLimit, catchEvery      = time.Second, 5 * time.Millisecond
 )
 
 // withQuiet is a step of prepare: the tenant, with some webhooks.
@@ -59,34 +60,42 @@ func (s *scene) submitQuiet(ctx context.Context, calls, events int) error {
 }
 
 // catch gives the quiet tenant some deliveries and returns the worker, but for one,
-// that has most of them in flight.
+// that has most of them in flight. When that one has got them all, it tries again.
 func (s *scene) catch(ctx context.Context, but *stage.Service) (*stage.Service, error) {
-	if err := s.submitQuiet(ctx, quietEvents, 1); err != nil {
-		return nil, err
-	}
-	for end := time.Now().Add(catchLimit); time.Now().Before(end); {
-		most := 0
-		var victim *stage.Service
-		for _, w := range s.workers {
-			if w == but {
-				continue
+	for range catchTries {
+		if err := s.submitQuiet(ctx, quietEvents, 1); err != nil {
+			return nil, err
+		}
+		for end := time.Now().Add(catchLimit); time.Now().Before(end); {
+			victim, err := s.busiest(ctx, but)
+			if victim != nil || err != nil {
+				return victim, err
 			}
-			tries, err := s.inFlight(ctx, w, quiet)
-			if err != nil {
+			if err := wait(ctx, catchEvery); err != nil {
 				return nil, err
 			}
-			if len(tries) > most {
-				victim, most = w, len(tries)
-			}
-		}
-		if victim != nil {
-			return victim, nil
-		}
-		if err := wait(ctx, catchEvery); err != nil {
-			return nil, err
 		}
 	}
 	return nil, errors.New("no worker was caught with the quiet tenant's deliveries in flight")
+}
+
+// busiest is the worker, but for one, that has most of the quiet tenant's deliveries
+// in flight; nil when none has any.
+func (s *scene) busiest(ctx context.Context, but *stage.Service) (victim *stage.Service, err error) {
+	most := 0
+	for _, w := range s.workers {
+		if w == but {
+			continue
+		}
+		tries, err := s.inFlight(ctx, w, quiet)
+		if err != nil {
+			return nil, err
+		}
+		if len(tries) > most {
+			victim, most = w, len(tries)
+		}
+	}
+	return victim, nil
 }
 
 // relayAndVictim are the worker that repairs for all, and another one that has
