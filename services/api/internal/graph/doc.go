@@ -8,6 +8,9 @@
 //
 // Every call carries the tenant of the verified token, and nothing gets a tenant
 // from anywhere else (I5). What the items of a page need is loaded by one call
-// for the whole page, whichever item asks first, and a request may ask for a
-// bounded number of items, however deep it nests its lists.
+// for the whole page, whichever item asks first.
+//
+// A request may ask for a bounded number of items, however deep it nests its
+// lists, and for an answer of bounded size, under however many names it asks for
+// the same: one that wants more is refused as a whole. budget.go has the numbers.
 package graph
