@@ -70,18 +70,18 @@ func dearest() map[string]string {
 	)
 	return map[string]string{
 		"stats of all time, twice":  `{ a: webhookStats { ` + allStats + ` } b: webhookStats(since: "2020-01-01T00:00:00Z") { ` + allStats + ` } }`,
-		"stats of 100 webhooks":     `{ webhooks(first: 100) { nodes { stats { ` + allStats + ` } deliveries(first: 5) { nodes { id } } } } }`,
+		"stats of 90 webhooks":      `{ webhooks(first: 90) { nodes { stats { ` + allStats + ` } } } }`,
 		"totalCount, twice":         `{ a: webhookDeliveries(filter: {status: FAILED}) { totalCount } b: webhookDeliveries(filter: {event: [LEAD_CREATED], status: SUCCESS}) { totalCount } }`,
 		"lists that find nothing":   `{ a: webhookDeliveries(first: 100, filter: {status: PENDING}) { nodes { id } } b: webhookDeliveries(last: 100, filter: {event: ACTIVITY_OVERDUE}) { nodes { id } } }`,
 		"lists of 100 webhooks":     `{ webhooks(first: 100) { nodes { ` + pages(3, `deliveries(first: 9) { nodes { id } }`) + ` } } }`,
-		"lists of 100 deliveries":   `{ webhookDeliveries(first: 100) { nodes { webhook { ` + pages(3, `deliveries(first: 11) { nodes { id } }`) + ` } } } }`,
+		"lists of 100 deliveries":   `{ webhookDeliveries(first: 100) { nodes { webhook { ` + pages(3, `deliveries(first: 8) { nodes { id } }`) + ` } } } }`,
 		"50 pages of 100":           `{ ` + pages(50, `webhookDeliveries(first: 100) { nodes { id eventType status lastError } }`) + ` }`,
 		"payloads and attempts":     `{ ` + pages(3, `webhookDeliveries(first: 100) { nodes { `+plain+` payload `+attempts+` } }`) + ` }`,
 		"payloads only":             `{ ` + pages(7, `webhookDeliveries(first: 100) { nodes { payload } }`) + ` }`,
 		"payloads under many names": `{ ` + pages(2, `webhookDeliveries(first: 100) { nodes { ...F } }`) + `} fragment F on WebhookDelivery { ` + pages(17, `payload`) + ` }`,
 		"attempts one by one":       `{ ` + pages(3, `webhookDeliveries(first: 50) { nodes { webhook { deliveries(first: 1) { nodes { `+attempts+` } } } } }`) + ` }`,
 		"headers":                   `{ webhooks(first: 100) { nodes { name description url eventPatterns events ` + pages(9, `headers { name value }`) + ` } } }`,
-		"many fields":               `{ webhooks(first: 100) { nodes { deliveries(first: 75) { nodes { ` + plain + ` } } } } }`,
+		"many fields":               `{ webhooks(first: 100) { nodes { deliveries(first: 65) { nodes { ` + plain + ` } } } } }`,
 		"introspection":             `{ ` + pages(18, `__schema { ...F }`) + `} fragment F on __Schema { types { kind name description fields { name description args { name } type { name kind ofType { name kind } } } } }`,
 		"scans and pages": `{ a: webhookStats { ` + allStats + ` } b: webhookDeliveries(first: 100, filter: {status: PENDING}) { nodes { id } }
 			c: webhookDeliveries(first: 100) { nodes { ` + plain + ` payload ` + attempts + ` } } webhookEvents { name examplePayload } }`,
