@@ -24,7 +24,7 @@ func TestSend_keptConnectionClosedByReceiver(t *testing.T) {
 			t.Parallel()
 			b.Answer = func(c *sendertest.Conn) {
 				c.Write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-				c.Hangup()
+				c.CloseHalf() // and Abandoned waits until the sender has noticed
 			}
 			r := sendertest.New(t, b)
 			s := newSender(t, sender.Config{})
