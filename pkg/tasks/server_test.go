@@ -210,6 +210,11 @@ func TestServer_stopsWithinSecondsWhileRedisDoesNotAnswer(t *testing.T) {
 	})
 	ring(t, direct, Bell{Queue: "deliver-3", Deliveries: deliveries(1)})
 	receive(t, "call of the handler", started)
+	// asynq waits without end for the answer to its first subscription.
+	eventually(t, "all servers have subscribed", func() bool {
+		n, err := direct.PubSubNumSub(t.Context(), "asynq:cancel").Result()
+		return err == nil && n["asynq:cancel"] == int64(len(AllQueues()))
+	})
 	gate.hold()
 	close(release) // it has a result to tell, too
 	began := time.Now()
