@@ -73,9 +73,9 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 		ids = append(ids, t.id)
 		wants[t.party]++
 	}
-	room, reserved := e.reserve(wants, e.holders.next())
+	room := e.reserve(wants, e.holders.next())
 	adm, err := e.cfg.Store.AdmitDue(ctx, ids, room)
-	e.settle(nil, reserved, adm.Claimed)
+	e.settle(nil, room.Lease, adm.Claimed)
 	for _, c := range adm.Claimed {
 		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)
@@ -107,12 +107,12 @@ func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, part
 				wants[p]++
 			}
 		}
-		room, reserved := e.reserve(wants, e.holders.next())
+		room := e.reserve(wants, e.holders.next())
 		if parties == nil {
 			room.Ring = webhook.NoLimit
 		}
 		adm, err := e.cfg.Store.Admit(ctx, hooks, room)
-		e.goOn(adm, reserved)
+		e.goOn(adm, room.Lease)
 		if err != nil {
 			e.cfg.Log.WarnContext(ctx, "lanes not looked at again, the relay will", obs.Count(len(hooks)), obs.Err(err))
 			e.doubt(webhook.Doubt{Holders: []string{room.Holder}, Webhooks: hooks}) //nolint:contextcheck // it outlives ctx

@@ -258,35 +258,35 @@ func (e *Engine) take(limit int) []*ticket {
 // reserve takes slots for the next deliveries of parties, as far as their shares
 // allow and no ticket is waiting for them. A worker that stops has room for none,
 // and calls the others for all.
-func (e *Engine) reserve(wants map[party]int, holder string) (webhook.Room, grants) {
+func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
-		return webhook.Room{Holder: holder, Ring: webhook.NoLimit}, nil
+		return webhook.Room{Holder: holder, Ring: webhook.NoLimit}
 	}
-	reserved, more := e.slots.reserve(wants)
+	lease, more := e.slots.reserve(wants)
 	for _, r := range e.records {
 		more -= len(r.in) // they are handed on, too
 	}
 	if more < e.cfg.Slots/idleShare {
 		more = 0
 	}
-	return webhook.Room{Holder: holder, Lease: reserved.sum(), Ring: more}, reserved
+	return webhook.Room{Holder: holder, Lease: lease, Ring: more}
 }
 
 // settle turns slots that tickets hold, and reserved ones, into the slots of
 // claims. There are never more claims than that.
-func (e *Engine) settle(tickets []*ticket, reserved grants, claims []webhook.Claim) {
+func (e *Engine) settle(tickets []*ticket, reserved int, claims []webhook.Claim) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, t := range tickets {
 		e.slots.claim(t.party, -1)
 	}
-	e.slots.restore(reserved)
+	e.slots.free += reserved
 	for _, c := range claims {
 		e.slots.claim(partyOf(c.Owed), 1)
 	}
-	if len(tickets)+reserved.sum() > len(claims) {
+	if len(tickets)+reserved > len(claims) {
 		poke(e.wake)
 	}
 }

@@ -93,7 +93,7 @@ func (e *Engine) split(batch []settled) [][]settled {
 		parts[0] = append(parts[0], s)
 		wants[p]++
 	}
-	if len(batch) > 0 && e.slots.spare(wants).sum() == 0 { // there is nothing to give
+	if len(batch) > 0 && e.slots.spare(wants) == 0 { // there is nothing to give
 		return [][]settled{batch}
 	}
 	return slices.DeleteFunc(parts[:], func(part []settled) bool { return len(part) == 0 })
@@ -140,11 +140,11 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 		outcomes[i] = s.Outcome
 		wants[partyOf(s.Claim.Owed)]++
 	}
-	room, reserved := e.reserve(wants, holder)
+	room := e.reserve(wants, holder)
 	committing, cancel := context.WithTimeout(ctx, storeTimeout)
 	adm, err := e.cfg.Store.Record(committing, outcomes, room)
 	cancel()
-	e.goOn(adm, reserved)
+	e.goOn(adm, room.Lease)
 	if err == nil {
 		e.conclude(ctx, batch, adm)
 		e.dealtWith(batch)
@@ -153,7 +153,7 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 }
 
 // goOn starts what was claimed into reserved slots and rings for the rest.
-func (e *Engine) goOn(adm webhook.Admission, reserved grants) {
+func (e *Engine) goOn(adm webhook.Admission, reserved int) {
 	e.settle(nil, reserved, adm.Claimed)
 	for _, c := range adm.Claimed {
 		e.start(c, nil)

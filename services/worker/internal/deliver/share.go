@@ -167,53 +167,28 @@ func (s *shares) claim(p party, n int) {
 	s.places.hold(p, n)
 }
 
-// grants are slots that parties hold before it shows what for.
-type grants map[party]int
-
-func (g grants) sum() (n int) {
-	for _, of := range g {
-		n += of
-	}
-	return n
-}
-
 // reserve takes slots for parties that want to go on with their next deliveries.
-// They count as the parties' own until restore, although others of the same
-// statement may get them: two who reserve at once must not give one party twice
-// its share. It also returns how many more they could have.
-func (s *shares) reserve(wants map[party]int) (g grants, more int) {
+// Whose they are shows later. It also returns how many more they could have.
+func (s *shares) reserve(wants map[party]int) (n, more int) {
 	all := make(map[party]int, len(wants))
 	for p := range wants {
 		all[p] = s.free
 	}
-	g = s.spare(wants)
-	more = s.spare(all).sum() - g.sum()
-	for p, n := range g {
-		s.hold(p, n)
-	}
-	return g, more
-}
-
-// restore gives back what reserve took.
-func (s *shares) restore(g grants) {
-	for p, n := range g {
-		s.hold(p, -n)
-	}
+	n = s.spare(wants)
+	more = s.spare(all) - n
+	s.free -= n
+	return n, more
 }
 
 // spare is how many slots parties may have for their next deliveries: as many as
 // their shares allow and no waiting ticket could have.
-func (s *shares) spare(wants map[party]int) grants {
+func (s *shares) spare(wants map[party]int) (n int) {
 	spare := s.free
 	for p, q := range s.queues {
 		spare -= min(len(q), s.room(p, s.free))
 	}
-	g, n := make(grants, len(wants)), 0
 	for p, want := range wants {
-		if of := min(want, s.room(p, s.free-n)-len(s.queues[p]), spare-n); of > 0 {
-			g[p] = of
-			n += of
-		}
+		n += max(min(want, s.room(p, s.free-n)-len(s.queues[p]), spare-n), 0)
 	}
-	return g
+	return n
 }
