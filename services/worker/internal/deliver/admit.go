@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
-	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -19,9 +18,7 @@ func (e *Engine) admitSoon(due []*ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
-		for _, t := range due {
-			t.answer(result{err: tasks.ErrStopping})
-		}
+		e.turnAway(due)
 		return
 	}
 	e.due = append(e.due, due...)

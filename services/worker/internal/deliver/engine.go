@@ -197,9 +197,7 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 	for i, id := range b.Deliveries {
 		tickets[i] = &ticket{id: id, party: party{b.TenantOf(i), b.Queue == tasks.Test}, due: b.Own, own: b.Own, done: done}
 	}
-	if !e.enqueue(tickets) {
-		return nil, tasks.ErrStopping
-	}
+	e.enqueue(tickets)
 	var outcomes []*webhook.Outcome
 	var trouble, stopping error
 	for range tickets {
@@ -223,17 +221,17 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 	return outcomes, trouble
 }
 
-func (e *Engine) enqueue(tickets []*ticket) bool {
+func (e *Engine) enqueue(tickets []*ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
-		return false
+		e.turnAway(tickets)
+		return
 	}
 	for _, t := range tickets {
 		e.slots.add(t)
 	}
 	poke(e.wake)
-	return true
 }
 
 // poke wakes whoever listens; one token is enough.
@@ -310,24 +308,31 @@ func (e *Engine) dealtWith(batch []settled) {
 	e.unsettled.Add(-len(batch))
 }
 
-// stop turns waiting tickets away and lets no new ones in. Others are rung for
-// those whose bells have been answered: which queue that is does not matter.
+// stop turns waiting tickets away and lets no new ones in.
 func (e *Engine) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopping = e.cfg.Now()
-	var owed []webhook.Owed
-	for _, t := range append(e.slots.empty(), e.due...) {
-		if t.done == nil {
-			o := webhook.Owed{Delivery: t.id, Tenant: t.party.tenant}
-			if t.party.test {
-				o.Kind = webhook.KindTest
-			}
-			owed = append(owed, o)
-		}
-		t.answer(result{err: tasks.ErrStopping})
-	}
+	e.turnAway(append(e.slots.empty(), e.due...))
 	e.due = nil
+}
+
+// turnAway has others rung for tickets. Their bells are done, but for those that
+// live on with a delivery and come back by themselves, a little later: whichever is
+// the second to come finds nothing to claim.
+func (e *Engine) turnAway(tickets []*ticket) {
+	owed := make([]webhook.Owed, len(tickets))
+	for i, t := range tickets {
+		owed[i] = webhook.Owed{Delivery: t.id, Tenant: t.party.tenant} // which queue that is does not matter
+		if t.party.test {
+			owed[i].Kind = webhook.KindTest
+		}
+		var err error
+		if t.own {
+			err = tasks.ErrStopping
+		}
+		t.answer(result{err: err})
+	}
 	e.cfg.Doorbell.Ring(owed)
 }
 

@@ -105,7 +105,7 @@ func TestI9_stopDuringACommitThatClaimsMoreRecordsThatToo(t *testing.T) {
 	}()
 	<-store.recording
 	stop()
-	for e.enqueue(nil) { // until the engine has noticed
+	for !e.isStopping() { // until the engine has noticed
 		select {
 		case err := <-ran:
 			t.Fatalf("Run returned during a commit: %v", err)
