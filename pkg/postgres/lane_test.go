@@ -45,6 +45,54 @@ func TestRelay_closesALaneInTheOrderOfAClaim(t *testing.T) {
 	}
 }
 
+// What an admission finds in a lane that it had to wait for may have been admitted
+// meanwhile, and be in the hands of a claim: who waits for that holds the claim up
+// with what it has locked itself.
+func TestWork_admittingWaitsForNoClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	b.accept(t, b.submission(t, "acme", window))
+	b.exec(t, `UPDATE pending_deliveries SET admitted = false`)
+	b.exec(t, `UPDATE lanes SET admitted = 0, queued = $1`, window)
+	var first string
+	if err := b.db.GetContext(t.Context(), &first, `SELECT delivery_id FROM pending_deliveries ORDER BY due_at, delivery_id LIMIT 1`); err != nil {
+		t.Fatal(err)
+	}
+	other, claim := b.begin(t), b.begin(t)
+	b.execIn(t, other, `UPDATE lanes SET admitted = 1, queued = queued - 1`)
+	admitted := make(chan []webhook.Owed, 1)
+	go func() { // waited for below
+		adm, err := b.work.Admit(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook}, webhook.Room{Ring: webhook.NoLimit})
+		if err != nil {
+			t.Error(err)
+		}
+		admitted <- adm.Rung
+	}()
+	b.awaitBlocked(t, 1)
+	b.execIn(t, claim, `UPDATE pending_deliveries SET admitted = true WHERE delivery_id = $1`, first)
+	if err := other.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case owed := <-admitted:
+		if len(owed) == 0 || slices.ContainsFunc(owed, func(o webhook.Owed) bool { return o.Delivery.UUID() == first }) {
+			t.Errorf("admits %v, want others than %s", owed, first)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("waits for a claim")
+		_ = claim.Rollback()
+		<-admitted
+	}
+}
+
+func (b *bundle) execIn(t *testing.T, tx *sqlx.Tx, query string, args ...any) {
+	t.Helper()
+	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (b *bundle) begin(t *testing.T) *sqlx.Tx {
 	t.Helper()
 	tx, err := b.db.BeginTxx(t.Context(), nil)

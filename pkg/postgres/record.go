@@ -14,13 +14,14 @@ import (
 // admitNext is the end of every statement that frees or finds slots. Before it
 // must come `lane`: locked lanes with their new state, the slots given back
 // (freed; NULL: nothing was settled) and the rows queued again, the number of
-// slots to fill (room), whether no slot is taken otherwise (idle), and whether
-// rows were queued that this statement's snapshot misses (stale).
+// slots to fill (room), whether no slot is taken otherwise (idle), whether the lane
+// was written while this statement waited for its lock (moved), and whether rows were
+// queued that its snapshot misses (stale).
 // Parameters: $1 how many to lease at once, $2 to whom, $5 for how many to ring.
 const admitNext = `
 , waiting AS (
 	SELECT p.delivery_id, row_number() OVER (ORDER BY p.turn, p.due_at) AS place, p.turn = 1 AND l.idle AS lone,
-		` + leaseMillis + ` AS lease_ms
+		l.moved, ` + leaseMillis + ` AS lease_ms
 	FROM lane l
 	JOIN webhooks w ON w.id = l.webhook_id
 	CROSS JOIN LATERAL (
@@ -34,13 +35,22 @@ const admitNext = `
 	) p
 	WHERE l.room > 0
 ), chosen AS MATERIALIZED (
-	SELECT delivery_id, lease_ms, place <= $1 AS leased FROM waiting WHERE place <= $1::bigint + $5 OR lone
+	SELECT delivery_id, moved, lease_ms, place <= $1 AS leased FROM waiting WHERE place <= $1::bigint + $5 OR lone
+), still AS MATERIALIZED (
+	-- What is chosen from a lane that has moved may have been admitted by whoever moved
+	-- it. A claim then may have locked it: to wait for that would be a deadlock, as the
+	-- claim may come to wait for what is locked here.
+	SELECT delivery_id FROM pending_deliveries
+	WHERE delivery_id = ANY (ARRAY(SELECT delivery_id FROM chosen WHERE moved)) AND NOT admitted AND due_at <= now()
+	ORDER BY delivery_id FOR UPDATE SKIP LOCKED
+), next AS MATERIALIZED (
+	SELECT delivery_id, lease_ms, leased FROM chosen WHERE NOT moved OR delivery_id IN (SELECT delivery_id FROM still)
 ), p AS (
 	UPDATE pending_deliveries p SET admitted = true, rung_at = now(), rings = 0,
-		lease_until = CASE WHEN c.leased THEN now() + c.lease_ms * interval '1 millisecond' END,
-		lease_holder = CASE WHEN c.leased THEN $2 END
-	FROM chosen c
-	WHERE p.delivery_id = c.delivery_id AND NOT p.admitted
+		lease_until = CASE WHEN n.leased THEN now() + n.lease_ms * interval '1 millisecond' END,
+		lease_holder = CASE WHEN n.leased THEN $2 END
+	FROM next n
+	WHERE p.delivery_id = n.delivery_id AND NOT p.admitted
 		AND p.due_at <= now() -- it may have been sent, and put off, while we waited for a lock
 	RETURNING p.*
 ), change AS (
@@ -72,9 +82,9 @@ const noUUID = `'00000000-0000-0000-0000-000000000000'::uuid`
 // they were its own. $4 is the window.
 const lockLanes = `
 snapshot AS (
-	SELECT webhook_id, queued FROM lanes WHERE webhook_id = ANY ($3::uuid[])
+	SELECT webhook_id, queued, ctid AS version FROM lanes WHERE webhook_id = ANY ($3::uuid[])
 ), locked AS MATERIALIZED (
-	SELECT webhook_id, tenant_id, open, admitted, queued, quiet_until, eased, failing_since, failed_at, failures, told_at
+	SELECT webhook_id, tenant_id, open, admitted, queued, quiet_until, eased, failing_since, failed_at, failures, told_at, ctid AS version
 	FROM lanes WHERE webhook_id = ANY ($3::uuid[]) ORDER BY webhook_id FOR UPDATE
 )`
 
@@ -82,7 +92,7 @@ const admitDue = `
 WITH ` + lockLanes + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + laneState + `, NULL::bigint AS freed, NULL::bigint AS requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted, 0) ELSE 0 END AS room,
-		l.admitted <= 0 AS idle,
+		l.admitted <= 0 AS idle, l.version <> s.version AS moved,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < least($4, ` + mostOf + `) AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
@@ -128,12 +138,12 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	SELECT webhook_id, count(*) AS freed, count(due_at) AS requeued, ` + aboutHealth + `
 	FROM settled WHERE kind = 'event' GROUP BY webhook_id
 ), settled_lane AS (
-	SELECT l.webhook_id, l.open, l.admitted, l.queued, f.freed, f.requeued, ` + newHealth + `, ` + news + `
+	SELECT l.webhook_id, l.open, l.admitted, l.queued, l.version, f.freed, f.requeued, ` + newHealth + `, ` + news + `
 	FROM locked l LEFT JOIN freed f ON f.webhook_id = l.webhook_id
 )` + noticeNews + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, ` + toldState + `, l.freed, l.requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
-		l.admitted <= coalesce(l.freed, 0) AS idle,
+		l.admitted <= coalesce(l.freed, 0) AS idle, l.version <> s.version AS moved,
 		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext + `
