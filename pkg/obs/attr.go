@@ -2,6 +2,7 @@ package obs
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
@@ -73,10 +74,32 @@ func Duration(d time.Duration) slog.Attr {
 // Next is the time of a delivery's next attempt.
 func Next(at time.Time) slog.Attr { return slog.Time(KeyNext, at) }
 
-// Err is what went wrong; a nil error logs as the empty text.
+// Err is what went wrong; a nil error logs as the empty text. Causes that the
+// error does not tell its caller are told here.
 func Err(err error) slog.Attr {
 	if err == nil {
 		return slog.String(KeyErr, "")
 	}
-	return slog.String(KeyErr, err.Error())
+	return slog.String(KeyErr, withCauses(err, err.Error()))
+}
+
+// withCauses adds to text what it does not say of the errors that err wraps.
+func withCauses(err error, text string) string {
+	var wrapped []error
+	switch err := err.(type) { //nolint:errorlint // one step at a time
+	case interface{ Unwrap() error }:
+		wrapped = []error{err.Unwrap()}
+	case interface{ Unwrap() []error }:
+		wrapped = err.Unwrap()
+	}
+	for _, cause := range wrapped {
+		if cause == nil {
+			continue
+		}
+		if said := cause.Error(); !strings.Contains(text, said) {
+			text += ": " + said
+		}
+		text = withCauses(cause, text)
+	}
+	return text
 }

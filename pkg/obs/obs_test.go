@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +21,26 @@ import (
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
+
+func TestErr_tellsCausesOnce(t *testing.T) {
+	t.Parallel()
+	deadlock := webhook.Unavailable(errors.New("pq: deadlock detected"))
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{errors.New("plain"), "plain"},
+		{fmt.Errorf("doing: %w", errors.New("plain")), "doing: plain"},
+		{fmt.Errorf("claiming: %w", deadlock), "claiming: temporarily unavailable, try again: pq: deadlock detected"},
+		{errors.Join(deadlock, deadlock), "temporarily unavailable, try again\ntemporarily unavailable, try again: pq: deadlock detected"},
+		{webhook.Unavailable(nil), "temporarily unavailable, try again"},
+	} {
+		if got := obs.Err(test.err).Value.String(); got != test.want {
+			t.Errorf("logs %q, want %q", got, test.want)
+		}
+	}
+}
 
 const remote = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
