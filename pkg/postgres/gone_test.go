@@ -35,7 +35,7 @@ func (b *bundle) answerGone(t *testing.T, more int) {
 		t.Fatal(claims, err)
 	}
 	for _, c := range claims {
-		adm, err := b.work.Record(t.Context(), []webhook.Outcome{gone(c)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
+		adm, err := b.work.Record(t.Context(), []webhook.Outcome{gone(c)}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"})
 		if err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again) != 0 {
 			t.Fatalf("a 410 hands its slot on: %+v, %v", adm, err)
 		}

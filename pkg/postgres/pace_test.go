@@ -40,14 +40,14 @@ func (b *limited) answer(claims []webhook.Claim, taken *int) []webhook.Outcome {
 func (b *limited) round(t *testing.T) (more bool) {
 	t.Helper()
 	b.rounds++
-	adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{b.hook}, webhook.Room{Lease: 100, Holder: "h"})
+	adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{b.hook}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 100}, Holder: "h"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	taken := 0
 	for len(adm.Claimed) > 0 {
 		outcomes := b.answer(adm.Claimed, &taken)
-		if adm, err = b.work.Record(t.Context(), outcomes, webhook.Room{Lease: 100, Holder: "h"}); err != nil || len(adm.Lost) > 0 {
+		if adm, err = b.work.Record(t.Context(), outcomes, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 100}, Holder: "h"}); err != nil || len(adm.Lost) > 0 {
 			t.Fatal(adm.Lost, err)
 		}
 	}
@@ -108,12 +108,12 @@ func TestI10_aWindowOpensStepByStepAfterAQuiet(t *testing.T) {
 	}
 	inFlight := b.claimAll(t, owed)
 	for n := 1; n <= 25; n++ {
-		adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(inFlight[0], webhook.Succeeded)}, webhook.Room{Lease: 9, Holder: "h"})
+		adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(inFlight[0], webhook.Succeeded)}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Holder: "h"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		inFlight = append(inFlight[1:], adm.Claimed...)
-		if adm, err = b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Lease: 9, Holder: "h"}); err != nil {
+		if adm, err = b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Holder: "h"}); err != nil {
 			t.Fatal(err)
 		}
 		if inFlight = append(inFlight, adm.Claimed...); len(inFlight) != min(1+n/10, window) {

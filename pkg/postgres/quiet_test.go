@@ -44,7 +44,7 @@ func (b *bundle) quieten(t *testing.T, hook webhook.WebhookID, after time.Durati
 	if err != nil || len(claims) != 1 {
 		t.Fatal(claims, err)
 	}
-	adm, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(claims[0], webhook.Retrying, after)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{tooMany(claims[0], webhook.Retrying, after)}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"})
 	if err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again)+len(adm.Lost) != 0 {
 		t.Fatalf("recording a 429 admitted %+v, %v", adm, err)
 	}
@@ -64,7 +64,7 @@ func TestI10_retryAfterHoldsTheWholeWebhook(t *testing.T) {
 	if claims, err := b.work.Claim(t.Context(), rung, "h"); err != nil || len(claims) != 0 {
 		t.Errorf("claimed of a quiet lane: %d, %v", len(claims), err)
 	}
-	if adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"}); err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again) != 0 {
+	if adm, err := b.work.Admit(t.Context(), []webhook.WebhookID{hook}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"}); err != nil || len(adm.Claimed)+len(adm.Rung)+len(adm.Again) != 0 {
 		t.Errorf("admitted to a quiet lane: %+v, %v", adm, err)
 	}
 	for name, sub := range map[string]webhook.Submission{"small": b.submission(t, "acme", 1), "large": b.submission(t, "acme", 1)} {

@@ -183,7 +183,7 @@ func TestRelay_doesNotReadTheBacklog(t *testing.T) {
 		"audit": {"uuid, bigint, bigint", postgres.SuspectLanes, fmt.Sprintf(`'%s', 200, %d`, webhook.WebhookID{}.UUID(), postgres.AuditDepth), 200},
 		"pause": {"uuid[], boolean", postgres.CloseLanes, fmt.Sprintf(`'{%s}', false`, hook.UUID()), 50},
 		"ring":  {"float8, bigint, boolean", postgres.RingUnclaimed, `-1, 1000, true`, 100},
-		"admit": {"bigint, text, uuid[], bigint, bigint", postgres.AdmitDue, fmt.Sprintf(`2, 'h', '{%s}', 9, 2`, hook.UUID()), 100},
+		"admit": {"jsonb, text, uuid[], bigint, bigint", postgres.AdmitDue, fmt.Sprintf(`'{"acme": 2}', 'h', '{%s}', 9, 2`, hook.UUID()), 100},
 		// A delivery costs some pages of its own: of the row and of each index.
 		"bury": {"uuid, bigint", postgres.BuryDeliveries, fmt.Sprintf(`'%s', 10`, hook.UUID()), 200},
 	} {

@@ -156,7 +156,7 @@ func TestWebhooks_pausingHoldsAndResumingReleases(t *testing.T) {
 	if _, more := b.accept(t, b.submission(t, "acme", 1)); len(more) != 0 {
 		t.Errorf("a paused webhook was rung for: %v", more)
 	}
-	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"}); err != nil {
+	if _, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"}); err != nil {
 		t.Fatal(err)
 	}
 	want("paused and quiet", laneRow{0, 8, 0, 8})

@@ -37,12 +37,13 @@ func BenchmarkWork(b *testing.B) {
 	done := 0
 	for len(claims) > 0 {
 		n := min(len(claims), 200)
-		outcomes := make([]webhook.Outcome, n)
+		outcomes, room := make([]webhook.Outcome, n), webhook.Room{Lease: map[webhook.TenantID]int{}, Holder: "h"}
 		for i, c := range claims[:n] {
 			outcomes[i] = outcome(c, webhook.Succeeded)
+			room.Lease[c.Tenant]++
 		}
 		claims = claims[n:]
-		adm, err := s.work.Record(b.Context(), outcomes, webhook.Room{Lease: n, Holder: "h"})
+		adm, err := s.work.Record(b.Context(), outcomes, room)
 		if err != nil || len(adm.Lost) > 0 {
 			b.Fatal(err, len(adm.Lost))
 		}

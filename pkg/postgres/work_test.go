@@ -280,7 +280,7 @@ func TestWork_aBacklogMovesOnThroughRecords(t *testing.T) {
 			outcomes = append(outcomes, outcome(c, webhook.Succeeded))
 		}
 		done += len(outcomes)
-		adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Lease: 2, Ring: webhook.NoLimit, Holder: "h"})
+		adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 2}, Ring: webhook.NoLimit, Holder: "h"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +337,7 @@ func TestWork_recordRingsForNoMoreThanThereIsRoomFor(t *testing.T) {
 	if diff := cmp.Diff(laneRow{1, 7, 1, 7}, b.lane(t, half)); diff != "" {
 		t.Error(diff)
 	}
-	adm = record(webhook.Room{Lease: 1, Ring: 1}, adm.Rung...)
+	adm = record(webhook.Room{Lease: map[webhook.TenantID]int{"beta": 1}, Ring: 1}, adm.Rung...)
 	if len(adm.Claimed) != 1 || len(adm.Rung) != 1 {
 		t.Errorf("with room for one and one bell: %d and %d", len(adm.Claimed), len(adm.Rung))
 	}
@@ -347,6 +347,36 @@ func TestWork_recordRingsForNoMoreThanThereIsRoomFor(t *testing.T) {
 	hooks, err := b.relay.WithRoom(t.Context(), window, 0, webhook.WebhookID{}, 9)
 	if err != nil || len(hooks) != 2 {
 		t.Errorf("the relay finds room at %v, %v; want both", hooks, err)
+	}
+}
+
+// What is one tenant's to lease is no other's, whoever's deliveries are older.
+func TestWork_recordLeasesToEachTenantItsOwn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.webhook(t, "acme", "*")
+	b.webhook(t, "beta", "*")
+	_, first := b.accept(t, b.submission(t, "acme", 10))
+	_, second := b.accept(t, b.submission(t, "beta", 10))
+	claims, err := b.work.Claim(t.Context(), ids(append(first, second...)), "h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := make([]webhook.Outcome, len(claims))
+	for i, c := range claims {
+		outcomes[i] = outcome(c, webhook.Succeeded)
+	}
+	adm, err := b.work.Record(t.Context(), outcomes, webhook.Room{
+		Lease: map[webhook.TenantID]int{"beta": 2, "gamma": 5}, Ring: 1, Holder: "h",
+	})
+	if err != nil || len(adm.Lost) > 0 {
+		t.Fatal(adm.Lost, err)
+	}
+	if len(adm.Claimed) != 2 || adm.Claimed[0].Tenant != "beta" || adm.Claimed[1].Tenant != "beta" {
+		t.Errorf("leased %+v, want two of beta", adm.Claimed)
+	}
+	if len(adm.Rung) != 1 || adm.Rung[0].Tenant != "acme" {
+		t.Errorf("rung for %+v, want one of acme, which has the oldest", adm.Rung)
 	}
 }
 
@@ -387,7 +417,7 @@ func TestRelay_disableHoldsWhatNobodySends(t *testing.T) {
 	if diff := cmp.Diff(laneRow{1, 4, 1, 4}, b.lane(t, hook)); diff != "" {
 		t.Error(diff)
 	}
-	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
+	adm, err := b.work.Record(t.Context(), []webhook.Outcome{outcome(claims[0], webhook.Succeeded)}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"})
 	if err != nil || len(adm.Claimed)+len(adm.Rung) != 0 {
 		t.Errorf("a disabled webhook got %v, %v", adm, err)
 	}

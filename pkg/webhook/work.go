@@ -74,8 +74,10 @@ type Outcome struct {
 
 // Room is how many deliveries a worker has room for.
 type Room struct {
-	Lease  int    // to be leased at once
-	Holder string // to whom: a name that is new with each statement
+	// Lease is how many of each tenant may be leased at once, and Holder to whom: a
+	// name that is new with each statement.
+	Lease  map[TenantID]int
+	Holder string
 	// Ring is for how many more somebody may be rung: whoever has no slots does not
 	// call for what then could only wait. A webhook that would have none at work or
 	// rung for gets one bell all the same, so that whoever answers it goes on.

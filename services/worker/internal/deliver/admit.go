@@ -60,7 +60,7 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	tickets := make(map[webhook.DeliveryID]*ticket, len(batch))
-	ids, wants := make([]webhook.DeliveryID, 0, len(batch)), map[party]int{}
+	ids, wants := make([]webhook.DeliveryID, 0, len(batch)), perTenant{}
 	for _, t := range batch {
 		if tickets[t.id] != nil { // of two bells that came one after the other
 			t.answer(result{})
@@ -68,7 +68,7 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 		}
 		tickets[t.id] = t
 		ids = append(ids, t.id)
-		wants[t.party]++
+		wants[t.party.tenant]++
 	}
 	room := e.reserve(wants, e.holders.next())
 	adm, err := e.cfg.Store.AdmitDue(ctx, ids, room)
@@ -90,22 +90,22 @@ func (e *Engine) admitDue(ctx context.Context, batch []*ticket) {
 
 // admitAgain looks once more at webhooks that gained deliveries while a
 // statement waited for their locks. What it misses, the relay finds. Webhooks
-// without a party are rung for only.
-func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, parties map[webhook.WebhookID]party) {
+// without a tenant are rung for only.
+func (e *Engine) admitAgain(ctx context.Context, hooks []webhook.WebhookID, tenants map[webhook.WebhookID]webhook.TenantID) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	for range maxAgain {
 		if len(hooks) == 0 {
 			return
 		}
-		wants := map[party]int{}
+		wants := perTenant{}
 		for _, hook := range hooks {
-			if p, known := parties[hook]; known {
-				wants[p]++
+			if tenant, known := tenants[hook]; known {
+				wants[tenant]++
 			}
 		}
 		room := e.reserve(wants, e.holders.next())
-		if parties == nil {
+		if tenants == nil {
 			room.Ring = webhook.NoLimit
 		}
 		adm, err := e.cfg.Store.Admit(ctx, hooks, room)

@@ -63,7 +63,7 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 	}
 	holder := e.holders.next()
 	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
-	e.settle(batch, 0, claims)
+	e.settle(batch, nil, claims)
 	for _, c := range claims {
 		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)

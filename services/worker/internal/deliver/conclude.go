@@ -32,11 +32,11 @@ func (e *Engine) conclude(ctx context.Context, batch []settled, adm webhook.Admi
 	if len(gone) > 0 {
 		e.disable(ctx, gone)
 	}
-	parties := make(map[webhook.WebhookID]party, len(batch))
+	tenants := make(map[webhook.WebhookID]webhook.TenantID, len(batch))
 	for _, s := range batch {
-		parties[s.Claim.Webhook] = partyOf(s.Claim.Owed)
+		tenants[s.Claim.Webhook] = s.Claim.Tenant
 	}
-	e.admitAgain(ctx, adm.Again, parties)
+	e.admitAgain(ctx, adm.Again, tenants)
 }
 
 // tell logs an attempt, answers its bell, or gives the delivery a bell of its own.

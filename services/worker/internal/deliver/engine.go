@@ -253,10 +253,10 @@ func (e *Engine) take(limit int) []*ticket {
 	return batch
 }
 
-// reserve takes slots for the next deliveries of parties, as far as their shares
+// reserve takes slots for the next deliveries of tenants, as far as their shares
 // allow and no ticket is waiting for them. A worker that stops has room for none,
 // and calls the others for all.
-func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
+func (e *Engine) reserve(wants perTenant, holder string) webhook.Room {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
@@ -274,17 +274,17 @@ func (e *Engine) reserve(wants map[party]int, holder string) webhook.Room {
 
 // settle turns slots that tickets hold, and reserved ones, into the slots of
 // claims. There are never more claims than that.
-func (e *Engine) settle(tickets []*ticket, reserved int, claims []webhook.Claim) {
+func (e *Engine) settle(tickets []*ticket, reserved perTenant, claims []webhook.Claim) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, t := range tickets {
 		e.slots.claim(t.party, -1)
 	}
-	e.slots.free += reserved
+	e.slots.restore(reserved)
 	for _, c := range claims {
 		e.slots.claim(partyOf(c.Owed), 1)
 	}
-	if len(tickets)+reserved > len(claims) {
+	if len(tickets)+reserved.sum() > len(claims) {
 		poke(e.wake)
 	}
 }

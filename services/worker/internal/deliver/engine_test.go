@@ -40,7 +40,7 @@ func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, room webhook
 	if s.records.Add(1) == 1 {
 		close(s.recording)
 		<-s.proceed
-		if room.Lease > 0 {
+		if len(room.Lease) > 0 {
 			a.Claimed = []webhook.Claim{s.next}
 		}
 	}

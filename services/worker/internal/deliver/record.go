@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,37 +65,15 @@ func (r *recorder) run(ctx context.Context) {
 
 // write records a batch, and sets apart what it cannot record.
 func (r *recorder) write(ctx context.Context, batch []settled) {
-	for _, part := range r.engine.split(batch) {
-		holder := r.engine.holders.next()
-		if err := r.engine.record(ctx, part, holder); err != nil {
-			r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
-				obs.Count(len(part)), obs.Err(err))
-			r.setApart(ctx, part, holder)
-		}
+	if len(batch) == 0 {
+		return
 	}
-}
-
-// split puts the outcomes of those who have all that they may have at present
-// behind the others: one statement must not give to the ones what is reserved
-// for the others. Mostly there is but one kind.
-func (e *Engine) split(batch []settled) [][]settled {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var parts [2][]settled
-	wants := map[party]int{}
-	for _, s := range batch {
-		p := partyOf(s.Claim.Owed)
-		if !e.slots.mayTake(p) {
-			parts[1] = append(parts[1], s)
-			continue
-		}
-		parts[0] = append(parts[0], s)
-		wants[p]++
+	holder := r.engine.holders.next()
+	if err := r.engine.record(ctx, batch, holder); err != nil {
+		r.engine.cfg.Log.WarnContext(ctx, "outcomes not recorded yet, trying again for each webhook",
+			obs.Count(len(batch)), obs.Err(err))
+		r.setApart(ctx, batch, holder)
 	}
-	if len(batch) > 0 && e.slots.spare(wants) == 0 { // there is nothing to give
-		return [][]settled{batch}
-	}
-	return slices.DeleteFunc(parts[:], func(part []settled) bool { return len(part) == 0 })
 }
 
 // gather collects what has come, and waits a little for more when more is to
@@ -132,13 +109,13 @@ func (r *recorder) gather(first settled) []settled {
 }
 
 // record commits a batch, with as many slots for the next deliveries as their
-// parties' shares allow and nobody is waiting for, starts those, and goes on with
+// tenants' shares allow and nobody is waiting for, starts those, and goes on with
 // what that set free.
 func (e *Engine) record(ctx context.Context, batch []settled, holder string) error {
-	outcomes, wants := make([]webhook.Outcome, len(batch)), map[party]int{}
+	outcomes, wants := make([]webhook.Outcome, len(batch)), perTenant{}
 	for i, s := range batch {
 		outcomes[i] = s.Outcome
-		wants[partyOf(s.Claim.Owed)]++
+		wants[s.Claim.Tenant]++
 	}
 	room := e.reserve(wants, holder)
 	committing, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -153,7 +130,7 @@ func (e *Engine) record(ctx context.Context, batch []settled, holder string) err
 }
 
 // goOn starts what was claimed into reserved slots and rings for the rest.
-func (e *Engine) goOn(adm webhook.Admission, reserved int) {
+func (e *Engine) goOn(adm webhook.Admission, reserved perTenant) {
 	e.settle(nil, reserved, adm.Claimed)
 	for _, c := range adm.Claimed {
 		e.start(c, nil)

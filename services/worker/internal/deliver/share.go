@@ -167,28 +167,53 @@ func (s *shares) claim(p party, n int) {
 	s.places.hold(p, n)
 }
 
-// reserve takes slots for parties that want to go on with their next deliveries.
-// Whose they are shows later. It also returns how many more they could have.
-func (s *shares) reserve(wants map[party]int) (n, more int) {
-	all := make(map[party]int, len(wants))
-	for p := range wants {
-		all[p] = s.free
+// perTenant is how many slots tenants want, or have.
+type perTenant map[webhook.TenantID]int
+
+func (t perTenant) sum() (n int) {
+	for _, of := range t {
+		n += of
 	}
-	n = s.spare(wants)
-	more = s.spare(all) - n
-	s.free -= n
-	return n, more
+	return n
 }
 
-// spare is how many slots parties may have for their next deliveries: as many as
+// reserve takes slots for tenants that want to go on with their next deliveries. Two
+// who reserve at once get no more for a tenant than one. It also returns how many
+// more they could have.
+func (s *shares) reserve(wants perTenant) (reserved perTenant, more int) {
+	all := make(perTenant, len(wants))
+	for tenant := range wants {
+		all[tenant] = s.free
+	}
+	reserved = s.spare(wants)
+	more = s.spare(all).sum() - reserved.sum()
+	for tenant, n := range reserved {
+		s.hold(party{tenant: tenant}, n)
+	}
+	return reserved, more
+}
+
+// restore gives back what reserve took.
+func (s *shares) restore(reserved perTenant) {
+	for tenant, n := range reserved {
+		s.hold(party{tenant: tenant}, -n)
+	}
+}
+
+// spare is how many slots tenants may have for their next deliveries: as many as
 // their shares allow and no waiting ticket could have.
-func (s *shares) spare(wants map[party]int) (n int) {
+func (s *shares) spare(wants perTenant) perTenant {
 	spare := s.free
 	for p, q := range s.queues {
 		spare -= min(len(q), s.room(p, s.free))
 	}
-	for p, want := range wants {
-		n += max(min(want, s.room(p, s.free-n)-len(s.queues[p]), spare-n), 0)
+	n, each := 0, make(perTenant, len(wants))
+	for tenant, want := range wants {
+		p := party{tenant: tenant}
+		if of := min(want, s.room(p, s.free-n)-len(s.queues[p]), spare-n); of > 0 {
+			each[tenant] = of
+			n += of
+		}
 	}
-	return n
+	return each
 }

@@ -131,37 +131,41 @@ func TestShares_whatWaitsIsBounded(t *testing.T) {
 func TestShares_reserveLeavesOthersTheirs(t *testing.T) {
 	t.Parallel()
 	s := newShares(16)
-	a, b := party{tenant: "a"}, party{tenant: "b"}
-	if n, more := s.reserve(map[party]int{a: 100}); n != 12 || more > 1 {
-		t.Errorf("one alone reserves %d of 16, want 12, and could have %d more", n, more)
+	a := party{tenant: "a"}
+	reserved, more := s.reserve(perTenant{"a": 100})
+	if reserved.sum() != 12 || more > 1 {
+		t.Errorf("one alone reserves %d of 16, want 12, and could have %d more", reserved.sum(), more)
 	}
-	s.free += 12
+	if twice, _ := s.reserve(perTenant{"a": 100}); twice.sum() != 0 {
+		t.Errorf("at the same time it reserves %d more", twice.sum())
+	}
+	s.restore(reserved)
 	s.hold(a, 12)
-	if n, _ := s.reserve(map[party]int{a: 5}); n != 0 {
-		t.Errorf("one with all that it may have reserves %d more", n)
+	if reserved, _ := s.reserve(perTenant{"a": 5}); reserved.sum() != 0 {
+		t.Errorf("one with all that it may have reserves %d more", reserved.sum())
 	}
 	wait(&s, "a", 0, 50) // they may not have slots, and keep none from others
-	if n, _ := s.reserve(map[party]int{b: 2}); n != 2 {
-		t.Errorf("the other one reserves %d, want 2", n)
+	reserved, _ = s.reserve(perTenant{"a": 5, "b": 2})
+	if reserved["a"] != 0 || reserved["b"] != 2 {
+		t.Errorf("beside the other one it reserves %v, want 2 for the other one", reserved)
 	}
-	s.free += 2
+	s.restore(reserved)
 	wait(&s, "c", 100, 3)
-	if n, _ := s.reserve(map[party]int{b: 4}); n > 1 {
-		t.Errorf("%d are reserved although three wait for four", n)
+	if reserved, _ := s.reserve(perTenant{"b": 4}); reserved.sum() > 1 {
+		t.Errorf("%d are reserved although three wait for four", reserved.sum())
 	}
 }
 
 func TestShares_reserveTellsWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	s := newShares(16)
-	a := party{tenant: "a"}
-	if n, more := s.reserve(map[party]int{a: 2}); n != 2 || more < 8 || more > 12 {
-		t.Errorf("of 16 it reserves %d and could have %d more, want 2 and about 10", n, more)
+	if reserved, more := s.reserve(perTenant{"a": 2}); reserved.sum() != 2 || more < 8 || more > 12 {
+		t.Errorf("of 16 it reserves %d and could have %d more, want 2 and about 10", reserved.sum(), more)
 	}
 	for i, tenant := range []webhook.TenantID{"b", "c", "d"} {
 		wait(&s, tenant, 100*i, 50)
 	}
-	if _, more := s.reserve(map[party]int{a: 2}); more != 0 {
+	if _, more := s.reserve(perTenant{"a": 2}); more != 0 {
 		t.Errorf("%d more although others wait for what is left", more)
 	}
 }

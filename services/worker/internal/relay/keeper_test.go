@@ -105,7 +105,7 @@ func TestKeeper_disablesWhatAnswered410WithinTenTicks(t *testing.T) {
 	adm, err := b.work.Record(t.Context(), []webhook.Outcome{{ // and whoever records it dies
 		Claim: claims[0], Attempt: webhook.Attempt{Number: 1, ResponseStatus: 410, ErrorClass: webhook.ClassStatus, Error: "x"},
 		Next: webhook.Next{Status: webhook.Failed, Reason: webhook.ReceiverGone, DisableWebhook: true},
-	}}, webhook.Room{Lease: 9, Ring: webhook.NoLimit, Holder: "h"})
+	}}, webhook.Room{Lease: map[webhook.TenantID]int{"acme": 9}, Ring: webhook.NoLimit, Holder: "h"})
 	if err != nil || len(adm.Claimed)+len(adm.Rung) != 0 {
 		t.Fatal(adm, err)
 	}
