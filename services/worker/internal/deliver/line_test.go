@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -54,7 +55,7 @@ func TestI3_whoeverWaitsToBeRecordedKeepsItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &stuck{slowCommit: slowCommit{proceed: make(chan struct{})}, extended: map[webhook.DeliveryID]int{}}
 		e, err := New(Config{
-			Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
+			Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 			Registry: prometheus.NewRegistry(), Worker: "w", Slots: 4, Now: time.Now, Jitter: func() float64 { return 0 },
 		})
 		if err != nil {
@@ -79,11 +80,11 @@ func TestI3_whoeverWaitsToBeRecordedKeepsItsLease(t *testing.T) {
 		<-time.After(10 * keepEvery) // of the bubble's time
 		store.mu.Lock()
 		kept := 0
-		for _, s := range outcomes {
+		for i, s := range outcomes {
 			switch n := store.extended[s.Claim.Delivery]; {
 			case n >= 10:
 				kept++
-			case n == 0:
+			case n == 0 && i < len(outcomes)-1: // the late one's line may have had its turn
 				t.Error("a lease was not extended")
 			}
 		}
