@@ -80,15 +80,17 @@ func (c *chime) hear(ctx context.Context, r redis.UniversalClient) {
 }
 
 // client returns what the asynq server of a queue talks to Redis through.
-func (c *chime) client(r redis.UniversalClient, q Queue) redis.UniversalClient {
-	return &parkingClient{UniversalClient: r, wake: c.wake[q], stop: c.stop, patience: c.patience}
+func (c *chime) client(r redis.UniversalClient, q Queue, g *Gate) redis.UniversalClient {
+	return &parkingClient{UniversalClient: r, gate: g, wake: c.wake[q], stop: c.stop, patience: c.patience}
 }
 
 // parkingClient makes asynq's look into an empty queue wait for the chime, which
 // asynq does not sound itself: when it moves bells whose time has come, this does.
+// Behind a gate that is shut, every queue is empty.
 type parkingClient struct {
 	redis.UniversalClient
 
+	gate     *Gate
 	wake     chan struct{}
 	stop     <-chan struct{}
 	patience time.Duration
@@ -97,6 +99,11 @@ type parkingClient struct {
 // EvalSha runs a script; a dequeue that finds nothing is tried again when the
 // chime sounds, and given up when patience ends.
 func (c *parkingClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	if isDequeue(keys) && !c.pass() {
+		nothing := redis.NewCmd(ctx)
+		nothing.SetErr(redis.Nil)
+		return nothing
+	}
 	reply := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
 	if moved, ok := reply.Val().(int64); ok && moved > 0 && isForward(keys) {
 		say(c.wake)
@@ -109,6 +116,9 @@ func (c *parkingClient) EvalSha(ctx context.Context, sha string, keys []string, 
 	for {
 		select {
 		case <-c.wake:
+			if c.gate.passage() != nil {
+				return reply
+			}
 			reply = c.UniversalClient.EvalSha(ctx, sha, keys, args...)
 			if !errors.Is(reply.Err(), redis.Nil) {
 				return reply
@@ -118,6 +128,24 @@ func (c *parkingClient) EvalSha(ctx context.Context, sha string, keys []string, 
 		case <-c.stop:
 			return reply
 		}
+	}
+}
+
+// pass waits for the gate to open, and reports whether it is.
+func (c *parkingClient) pass() bool {
+	opened := c.gate.passage()
+	if opened == nil {
+		return true
+	}
+	enough := time.NewTimer(c.patience)
+	defer enough.Stop()
+	select {
+	case <-opened:
+		return true
+	case <-enough.C:
+		return false
+	case <-c.stop:
+		return false
 	}
 }
 

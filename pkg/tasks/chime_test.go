@@ -18,10 +18,14 @@ type emptyUntil struct {
 
 	n     int
 	calls int
+	shuts *Gate // with the first script
 }
 
 func (e *emptyUntil) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
 	e.calls++
+	if e.shuts != nil {
+		e.shuts.Shut()
+	}
 	c := redis.NewCmd(ctx)
 	if e.calls <= e.n {
 		c.SetErr(redis.Nil)
@@ -39,6 +43,8 @@ func TestParkingClient(t *testing.T) {
 		emptyFor  int
 		wakes     int
 		stopped   bool
+		shut      bool
+		shuts     bool // while it waits
 		patience  time.Duration
 		wantCalls int
 		wantTask  bool
@@ -49,6 +55,10 @@ func TestParkingClient(t *testing.T) {
 		"another worker was quicker":         {keys: dequeue, emptyFor: 2, wakes: 2, patience: time.Hour, wantCalls: 3, wantTask: true},
 		"silence ends with its patience":     {keys: dequeue, emptyFor: 1, patience: time.Millisecond, wantCalls: 1},
 		"the end of the server ends waiting": {keys: dequeue, emptyFor: 1, stopped: true, patience: time.Hour, wantCalls: 1},
+		"nothing is fetched behind a gate":   {keys: dequeue, shut: true, wakes: 1, patience: time.Millisecond},
+		"the chime wakes nobody behind it":   {keys: dequeue, emptyFor: 1, wakes: 1, shuts: true, patience: time.Hour, wantCalls: 1},
+		"other scripts know no gate":         {keys: dequeue[:2], shut: true, patience: time.Hour, wantCalls: 1, wantTask: true},
+		"the end of the server ends that":    {keys: dequeue, shut: true, stopped: true, patience: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,13 +70,41 @@ func TestParkingClient(t *testing.T) {
 			if tc.stopped {
 				close(stop)
 			}
-			c := &parkingClient{UniversalClient: inner, wake: wake, stop: stop, patience: tc.patience}
+			gate := NewGate()
+			if tc.shut {
+				gate.Shut()
+			}
+			if tc.shuts {
+				inner.shuts = gate
+			}
+			c := &parkingClient{UniversalClient: inner, gate: gate, wake: wake, stop: stop, patience: tc.patience}
 			reply := c.EvalSha(t.Context(), "", tc.keys)
 			if inner.calls != tc.wantCalls || (reply.Err() == nil) != tc.wantTask {
 				t.Errorf("%d calls, reply %v; want %d, a task: %t", inner.calls, reply, tc.wantCalls, tc.wantTask)
 			}
 		})
 	}
+}
+
+func TestGate_whatIsLeftInRedisIsHeardWhenItOpens(t *testing.T) {
+	t.Parallel()
+	c, _ := connect(t)
+	h, heard := collect()
+	gate := NewGate()
+	gate.Shut()
+	serveThrough(t, c, h, gate)
+	ring(t, c, Bell{Queue: Bulk, Deliveries: deliveries(1)})
+	looked := time.NewTimer(2 * maxPark)
+	select {
+	case b := <-heard:
+		t.Errorf("heard %v behind a gate that is shut", b)
+	case <-looked.C:
+	}
+	if info, err := asynq.NewInspectorFromRedisClient(c).GetQueueInfo(string(Bulk)); err != nil || info.Pending != 1 {
+		t.Errorf("%+v, %v, want one bell for others to fetch", info, err)
+	}
+	gate.Open()
+	receive(t, "bell that was left", heard)
 }
 
 func TestChime_soundsForBellsWhoseTimeHasCome(t *testing.T) {

@@ -47,7 +47,12 @@ func connectTo(t *testing.T, raw string) redis.UniversalClient {
 // serve runs a server until the test ends or stop is called, which waits.
 func serve(t *testing.T, c redis.UniversalClient, h Handler) (stop func()) {
 	t.Helper()
-	s, err := NewServer(ServerConfig{Redis: c, Log: slog.New(slog.DiscardHandler), Handler: h})
+	return serveThrough(t, c, h, NewGate())
+}
+
+func serveThrough(t *testing.T, c redis.UniversalClient, h Handler, g *Gate) (stop func()) {
+	t.Helper()
+	s, err := NewServer(ServerConfig{Redis: c, Log: slog.New(slog.DiscardHandler), Handler: h, Gate: g})
 	if err != nil {
 		t.Fatal(err)
 	}

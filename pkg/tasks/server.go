@@ -31,6 +31,8 @@ type ServerConfig struct {
 	Redis   redis.UniversalClient // stays the caller's to close, after Run
 	Log     *slog.Logger
 	Handler Handler
+	// Gate is shut while bells are not to be fetched; nil: never.
+	Gate *Gate
 
 	// Concurrency is how many bells of each queue may be at work. It costs nothing
 	// while they are not: asynq starts its goroutines bell by bell.
@@ -55,6 +57,9 @@ type Server struct {
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Redis == nil || cfg.Log == nil || cfg.Handler == nil {
 		return nil, errors.New("tasks server: Redis, Log and Handler are required")
+	}
+	if cfg.Gate == nil {
+		cfg.Gate = NewGate()
 	}
 	cfg.Concurrency = orDefault(cfg.Concurrency, DefaultConcurrency)
 	cfg.TaskCheckInterval = orDefault(cfg.TaskCheckInterval, DefaultTaskCheckInterval)
@@ -111,7 +116,7 @@ func (s *Server) shutdown(servers []*asynq.Server) {
 func (s *Server) servers(base context.Context, bells *chime) []*asynq.Server {
 	servers := make([]*asynq.Server, 0, Shards+2)
 	for _, q := range AllQueues() {
-		servers = append(servers, asynq.NewServerFromRedisClient(bells.client(s.cfg.Redis, q), asynq.Config{
+		servers = append(servers, asynq.NewServerFromRedisClient(bells.client(s.cfg.Redis, q, s.cfg.Gate), asynq.Config{
 			Queues:                   map[string]int{string(q): 1},
 			Concurrency:              s.cfg.Concurrency,
 			TaskCheckInterval:        s.cfg.TaskCheckInterval,

@@ -141,16 +141,17 @@ func (a *App) wire() error {
 		work     = postgres.NewWork(a.hot, a.config.Keys, a.config.EndpointConcurrency, time.Now)
 		repair   = postgres.NewRelay(a.hot)
 		doorbell = tasks.NewDoorbell(tasks.NewRinger(a.redis), a.log, a.registry)
+		gate     = tasks.NewGate()
 	)
 	engine, err := deliver.New(deliver.Config{
-		Store: work, Sender: send, Doorbell: doorbell, Disabler: repair, Log: a.log, Registry: a.registry,
+		Store: work, Sender: send, Doorbell: doorbell, Disabler: repair, Gate: gate, Log: a.log, Registry: a.registry,
 		Worker: workerName(), Slots: a.config.Concurrency, Now: time.Now, Jitter: rand.Float64,
 	})
 	if err != nil {
 		return err
 	}
 	server, err := tasks.NewServer(tasks.ServerConfig{
-		Redis: a.redis, Log: a.log, Handler: engine.Handle,
+		Redis: a.redis, Log: a.log, Handler: engine.Handle, Gate: gate,
 		// As many bells of each queue as slots: a bell is held while its receiver
 		// hangs, and the next one then waits for a slot at worst, never for an answer.
 		Concurrency: a.config.Concurrency,

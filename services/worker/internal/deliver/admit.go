@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/obs"
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -18,7 +19,7 @@ func (e *Engine) admitSoon(due []*ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
-		e.turnAway(due)
+		e.turnAway(due, tasks.ErrStopping)
 		return
 	}
 	e.due = append(e.due, due...)

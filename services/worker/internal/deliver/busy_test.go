@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -39,7 +40,7 @@ func TestI10_recordingATenantsManyOutcomesKeepsNobodyElsesWaiting(t *testing.T) 
 		tenant:     "busy", entered: make(chan struct{}, many), recorded: make(chan webhook.TenantID, 2*many),
 	}
 	e, err := New(Config{
-		Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
+		Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 2 * many, Now: time.Now, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -42,6 +43,7 @@ func (e *Engine) claimAll(ctx, base context.Context) {
 				break
 			}
 			e.claim(base, batch)
+			e.awaitClaims(ctx, base)
 		}
 	}
 }
@@ -61,22 +63,27 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 		tickets[t.id] = t
 		ids = append(ids, t.id)
 	}
-	holder := e.holders.next()
+	holder, ended := e.holders.next(), e.watch(batch)
 	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
+	ended(err)
 	e.settle(batch, nil, claims)
 	for _, c := range claims {
 		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)
 	}
-	var due []*ticket
+	var due, unclaimed []*ticket
 	for _, t := range tickets {
-		if t.due && err == nil {
+		switch {
+		case errors.Is(err, webhook.ErrUnavailable):
+			unclaimed = append(unclaimed, t)
+		case t.due && err == nil:
 			due = append(due, t)
-			continue
+		default:
+			t.answer(result{err: err})
 		}
-		t.answer(result{err: err})
 	}
 	e.admitSoon(due)
+	e.turnAway(unclaimed, err)
 	if err != nil {
 		e.doubt(webhook.Doubt{Holders: []string{holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
 	}

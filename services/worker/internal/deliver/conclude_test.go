@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
 	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 )
 
@@ -24,7 +25,7 @@ func TestEngine_onlyAnEventsDeliveryThatIsAnswered410DisablesItsWebhook(t *testi
 	t.Parallel()
 	asked := &disabler{}
 	e, err := New(Config{
-		Store: &slowCommit{}, Sender: &accepting{}, Doorbell: quiet{}, Disabler: asked, Log: slog.New(slog.DiscardHandler),
+		Store: &slowCommit{}, Sender: &accepting{}, Doorbell: quiet{}, Disabler: asked, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 4, Now: time.Now, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {

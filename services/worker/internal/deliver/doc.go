@@ -16,6 +16,9 @@
 // own only. Claims and records are batched by what has piled up while the last one
 // ran.
 //
+// A worker that cannot claim, because PostgreSQL does not answer it, fetches no bells
+// until it can: others may be better off, and whoever hears a bell first has it.
+//
 // Slots go round the tenants that wait for some (I10), and one that holds many
 // gets no more before there are many free ones: see greed. Deliveries that have
 // to wait for their tenant's share do so here, without a bell, so that however

@@ -43,6 +43,12 @@ type Disabler interface {
 	DisableGone(ctx context.Context, hooks []webhook.WebhookID) ([]webhook.WebhookID, error)
 }
 
+// Gate keeps bells from being fetched while it is shut; it never blocks.
+type Gate interface {
+	Shut()
+	Open()
+}
+
 // idleShare of the slots must be free before a record calls for more deliveries
 // than it hands on: a bell costs more than a slot that is free for a moment.
 const idleShare = 8
@@ -58,6 +64,7 @@ type Config struct {
 	Sender   Sender
 	Doorbell Doorbell
 	Disabler Disabler
+	Gate     Gate
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 	Worker   string // unique name of this process
@@ -79,6 +86,7 @@ type Engine struct {
 	slots    shares
 	due      []*ticket     // to be admitted first
 	stopping time.Time     // since when; zero: not
+	deaf     bool          // PostgreSQL does not answer claims, the gate is shut
 	wake     chan struct{} // there may be something to claim
 	wakeDue  chan struct{} // there is something to admit
 
@@ -88,7 +96,7 @@ type Engine struct {
 
 // New checks the configuration and registers metrics.
 func New(cfg Config) (*Engine, error) {
-	if cfg.Store == nil || cfg.Sender == nil || cfg.Doorbell == nil || cfg.Disabler == nil || cfg.Log == nil ||
+	if cfg.Store == nil || cfg.Sender == nil || cfg.Doorbell == nil || cfg.Disabler == nil || cfg.Gate == nil || cfg.Log == nil ||
 		cfg.Registry == nil || cfg.Worker == "" || cfg.Slots < 1 || cfg.Now == nil || cfg.Jitter == nil {
 		return nil, errors.New("deliver: every field of Config is required")
 	}
@@ -225,7 +233,11 @@ func (e *Engine) enqueue(tickets []*ticket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.stopping.IsZero() {
-		e.turnAway(tickets)
+		e.turnAway(tickets, tasks.ErrStopping)
+		return
+	}
+	if e.deaf {
+		e.turnAway(tickets, webhook.Unavailable(nil))
 		return
 	}
 	for _, t := range tickets {
@@ -313,27 +325,33 @@ func (e *Engine) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopping = e.cfg.Now()
-	e.turnAway(append(e.slots.empty(), e.due...))
+	e.turnAway(append(e.slots.empty(), e.due...), tasks.ErrStopping)
 	e.due = nil
 }
 
 // turnAway has others rung for tickets. Their bells are done, but for those that
 // live on with a delivery and come back by themselves, a little later: whichever is
 // the second to come finds nothing to claim.
-func (e *Engine) turnAway(tickets []*ticket) {
+func (e *Engine) turnAway(tickets []*ticket, why error) {
+	for _, t := range tickets {
+		var err error
+		if t.own {
+			err = why
+		}
+		t.answer(result{err: err})
+	}
+	e.cfg.Doorbell.Ring(owed(tickets))
+}
+
+func owed(tickets []*ticket) []webhook.Owed {
 	owed := make([]webhook.Owed, len(tickets))
 	for i, t := range tickets {
 		owed[i] = webhook.Owed{Delivery: t.id, Tenant: t.party.tenant} // which queue that is does not matter
 		if t.party.test {
 			owed[i].Kind = webhook.KindTest
 		}
-		var err error
-		if t.own {
-			err = tasks.ErrStopping
-		}
-		t.answer(result{err: err})
 	}
-	e.cfg.Doorbell.Ring(owed)
+	return owed
 }
 
 func (e *Engine) isStopping() bool {

@@ -32,8 +32,11 @@ func claimOf(id webhook.DeliveryID) webhook.Claim {
 	}
 }
 
-func (s *slowCommit) Claim(_ context.Context, ids []webhook.DeliveryID, _ string) ([]webhook.Claim, error) {
-	return []webhook.Claim{claimOf(ids[0])}, nil
+func (s *slowCommit) Claim(_ context.Context, ids []webhook.DeliveryID, _ string) (claims []webhook.Claim, _ error) {
+	for _, id := range ids {
+		claims = append(claims, claimOf(id))
+	}
+	return claims, nil
 }
 
 func (s *slowCommit) Record(_ context.Context, _ []webhook.Outcome, room webhook.Room) (a webhook.Admission, _ error) {
@@ -89,7 +92,7 @@ func TestI9_stopDuringACommitThatClaimsMoreRecordsThatToo(t *testing.T) {
 	store := &slowCommit{recording: make(chan struct{}), proceed: make(chan struct{}), next: claimOf(id(2))}
 	receiver := &accepting{}
 	e, err := New(Config{
-		Store: store, Sender: receiver, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
+		Store: store, Sender: receiver, Doorbell: quiet{}, Disabler: store, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 4, Now: time.Now, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func TestEngine_whatWaitsToBeRecordedIsBoundedAndHasNoPayload(t *testing.T) {
 		const slots, owed = 4, tasks.MaxBellSize
 		store := &stalled{}
 		e, err := New(Config{
-			Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Log: slog.New(slog.DiscardHandler),
+			Store: store, Sender: &accepting{}, Doorbell: quiet{}, Disabler: store, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 			Registry: prometheus.NewRegistry(), Worker: "w", Slots: slots, Now: time.Now, Jitter: func() float64 { return 0 },
 		})
 		if err != nil {

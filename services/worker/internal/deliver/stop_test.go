@@ -66,13 +66,13 @@ type stopping struct {
 	stopped  time.Time
 }
 
-// stopAmid rings for one delivery after the other, a second of the bubble's time
+// stopAmid rings for one delivery after the other, a moment of the bubble's time
 // apart, and then tells the engine to stop.
 func stopAmid(t *testing.T, store *silent, own bool, deliveries ...webhook.DeliveryID) *stopping {
 	t.Helper()
 	s := &stopping{t: t, ran: make(chan error, 1), bell: bell{rung: make(chan []webhook.Owed, 10)}}
 	e, err := New(Config{
-		Store: store, Sender: &s.receiver, Doorbell: s.bell, Disabler: store, Log: slog.New(slog.DiscardHandler),
+		Store: store, Sender: &s.receiver, Doorbell: s.bell, Disabler: store, Gate: tasks.NewGate(), Log: slog.New(slog.DiscardHandler),
 		Registry: prometheus.NewRegistry(), Worker: "w", Slots: 4, Now: time.Now, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func stopAmid(t *testing.T, store *silent, own bool, deliveries ...webhook.Deliv
 			_, err := e.Deliver(context.Background(), tasks.Bell{Deliveries: []webhook.DeliveryID{id}, Own: own})
 			answer <- err
 		}()
-		<-time.After(time.Second)
+		<-time.After(claimPatience / 4)
 	}
 	stop()
 	s.stopped = time.Now()
