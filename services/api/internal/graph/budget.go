@@ -28,7 +28,7 @@ const (
 	// What reading a tenant's whole log costs when it has scanRows deliveries or
 	// more; with fewer it costs less in proportion. Keeping the counts of several
 	// webhooks apart costs as much again.
-	scanCost = 3_500
+	scanCost = 4_500
 	scanRows = 100_000
 	// What a tenant's rate counts as another request: the dearest is 200 of them.
 	costPerRequest = 50

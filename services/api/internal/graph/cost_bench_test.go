@@ -84,8 +84,10 @@ func dearest() map[string]string {
 		"many fields":               `{ webhooks(first: 100) { nodes { deliveries(first: 65) { nodes { ` + plain + ` } } } } }`,
 		"introspection":             `{ ` + pages(18, `__schema { ...F }`) + `} fragment F on __Schema { types { kind name description fields { name description args { name } type { name kind ofType { name kind } } } } }`,
 		"scans and pages": `{ a: webhookStats { ` + allStats + ` } b: webhookDeliveries(first: 100, filter: {status: PENDING}) { nodes { id } }
-			c: webhookDeliveries(first: 100) { nodes { ` + plain + ` payload ` + attempts + ` } } webhookEvents { name examplePayload } }`,
-		"scans of webhooks": `{ webhooks(first: 1) { nodes { a: deliveries { totalCount } stats { ` + allStats + ` } } } ` + pages(20, `webhookDeliveries(first: 100) { nodes { `+plain+` } }`) + `}`,
+			c: webhookDeliveries(first: 20) { nodes { ` + plain + ` payload ` + attempts + ` } } webhookEvents { name examplePayload } }`,
+		"stats twice, and pages": `{ a: webhookStats { ` + allStats + ` } b: webhookStats(since: "2020-01-01T00:00:00Z") { ` + allStats + ` } ` + pages(8, `webhookDeliveries(first: 100) { nodes { `+plain+` } }`) + `}`,
+		"stats twice, and lists": `{ a: webhookStats { ` + allStats + ` } b: webhookStats(since: "2020-01-01T00:00:00Z") { ` + allStats + ` } webhooks(first: 28) { nodes { deliveries(first: 1) { nodes { ` + plain + ` } } } } }`,
+		"scans of webhooks":      `{ webhooks(first: 1) { nodes { a: deliveries { totalCount } stats { ` + allStats + ` } } } ` + pages(7, `webhookDeliveries(first: 100) { nodes { `+plain+` } }`) + `}`,
 	}
 }
 

@@ -20,7 +20,7 @@ func TestLimits_cost(t *testing.T) {
 		message          string
 	}{
 		"statistics of a large tenant":  {repeated(2, `webhookStats { total }`), repeated(3, `webhookStats { total }`), 1_000_000, tooMany},
-		"statistics of a medium tenant": {repeated(27, `webhookStats { total }`), repeated(28, `webhookStats { total }`), 10_000, "query must"},
+		"statistics of a medium tenant": {repeated(21, `webhookStats { total }`), repeated(22, `webhookStats { total }`), 10_000, "query must"},
 		"statistics of a page": {
 			`{ webhooks(first: 100) { nodes { stats { total } again: stats { failed } } } }`,
 			`{ webhooks(first: 100) { nodes { stats { total } other: stats(since: "2026-11-01T00:00:00Z") { total } } } }`, 1_000_000, tooMany,

@@ -60,8 +60,8 @@ func TestRate_dearRequestsCountForMore(t *testing.T) {
 		`{ webhooks(first: 40) { nodes { id } } }`:                                          0,
 		`{ webhookDeliveries(first: 100) { nodes { id } } }`:                                2,
 		`{ webhookDeliveries(first: 100) { nodes { attempts { number } } } }`:               22,
-		`{ webhookStats { total } }`:                                                        70,
-		`{ a: webhookStats { total } b: webhookStats { total } c: webhookStats { total } }`: 211, // refused at the third
+		`{ webhookStats { total } }`:                                                        90,
+		`{ a: webhookStats { total } b: webhookStats { total } c: webhookStats { total } }`: 271, // refused at the third
 	} {
 		requests := limit.New(1, 1_000, now)
 		s, err := graph.NewSchema(graph.Config{Management: f, Accept: f, Log: slog.New(slog.DiscardHandler), Requests: requests})
