@@ -1,6 +1,7 @@
 package graph_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -214,6 +215,43 @@ func TestLimits_oneLargeAnswerOfATenant(t *testing.T) {
 	unread.Leave()
 	if got, _ := ask(acme, 30); len(got.Errors) > 0 {
 		t.Errorf("the next one: %v", got.Errors)
+	}
+}
+
+// TestLimits_aLargeAnswerIsNotMadeWhileAMutationWaits: what a mutation has read
+// keeps nobody waiting while the next one waits for a receiver.
+func TestLimits_aLargeAnswerIsNotMadeWhileAMutationWaits(t *testing.T) {
+	t.Parallel()
+	f := withPayloads()
+	f.hooks[0].Headers = []webhook.Header{{Name: "X", Value: strings.Repeat("x", 64<<10)}}
+	f.result = manage.TestResult{Success: true, Delivery: f.deliveries[0]}
+	tests, goOn := make(chan struct{}), make(chan struct{})
+	f.testing = func() { tests <- struct{}{}; <-goOn }
+	s := newSchema(t, f)
+	document := withIDs(`mutation { updateWebhook(id: "$hook", input: {}) { webhook { `+pages(30, "headers { value }")+`} } testWebhook(id: "$hook") { success delivery { webhook { `+
+		pages(10, "headers { value }")+`} } } }`, f.deliveries[0])
+	const all = 3
+	done := make(chan answer, all)
+	ctx, cancel := context.WithTimeout(as(t, acme, token.Admin), 20*time.Second)
+	defer cancel()
+	for range all {
+		go func() { done <- run(t, ctx, s, document, "") }() // waited for below
+	}
+	for range all {
+		select {
+		case <-tests:
+		case got := <-done: // could not read while the others wait
+			done <- got
+		}
+	}
+	if got := run(t, as(t, globex, token.Admin), s, fmt.Sprintf(somePayloads, 30), ""); len(got.Errors) > 0 {
+		t.Error(got.Errors)
+	}
+	close(goOn)
+	for range all {
+		if got := <-done; len(got.Errors) > 0 || got.at(t, "testWebhook.success") != true {
+			t.Error(got.Errors)
+		}
 	}
 }
 

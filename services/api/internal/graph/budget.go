@@ -30,7 +30,8 @@ const (
 	// webhooks apart costs as much again.
 	scanCost = 4_500
 	scanRows = 100_000
-	// What a tenant's rate counts as another request: the dearest is 200 of them.
+	// What a tenant's rate counts as another request, with 1 for each KiB of the
+	// answer: the dearest is some 360 of them.
 	costPerRequest = 50
 )
 
@@ -69,12 +70,12 @@ type budget struct {
 	loaded   atomic.Int64
 	nameSize int // of the longest alias
 	failures atomic.Int64
-	large    sync.Once
 
 	// refuse ends the request: nothing is executed any more, and all that is
 	// answered is this error. The caller gets on until its context is looked at.
 	refuse func(error)
-	// enlarge returns when the answer may be large, or has been refused.
+	// enlarge returns when the answer may be large, or has been refused. It is
+	// called as long as the answer grows.
 	enlarge func()
 }
 
@@ -127,10 +128,13 @@ func (b *budget) load(get func(most int) (bytes int, err error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
 	left := max(0, maxCost-int(b.spent.Load())) * bytesPerCost
-	small := max(0, largeBytes-int(b.written.Load()+b.loaded.Load()))
-	bytes, err := get(min(left, small))
+	small := min(left, largeBytes-int(b.written.Load()+b.loaded.Load()))
+	bytes, err := 0, error(webhook.ErrLimitExceeded)
+	if small > 0 {
+		bytes, err = get(small)
+	}
 	if errors.Is(err, webhook.ErrLimitExceeded) && small < left {
-		b.large.Do(b.enlarge)
+		b.enlarge()
 		bytes, err = get(left)
 	}
 	if err != nil {
@@ -187,8 +191,13 @@ func (b *budget) write(n int) {
 func (b *budget) count(what *atomic.Int64, n int) {
 	what.Add(int64(n))
 	if b.written.Load()+b.loaded.Load() > largeBytes {
-		b.large.Do(b.enlarge)
+		b.enlarge()
 	}
+}
+
+// requests is how many requests this one counts for, beyond itself.
+func (b *budget) requests() int {
+	return int((b.spent.Load() + b.written.Load()>>10) / costPerRequest)
 }
 
 // finish counts a field that failed: more than some end the request.

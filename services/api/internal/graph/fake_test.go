@@ -80,7 +80,9 @@ func (f *fake) Update(ctx context.Context, tenant webhook.TenantID, id webhook.W
 	if err := f.called("Update"); err != nil {
 		return webhook.Webhook{}, err
 	}
+	f.mu.Lock()
 	f.change = change
+	f.mu.Unlock()
 	w, err := f.Webhook(ctx, tenant, id)
 	if err != nil {
 		return w, err
@@ -116,7 +118,9 @@ func (f *fake) Test(ctx context.Context, tenant webhook.TenantID, id webhook.Web
 	if err := f.called("Test"); err != nil {
 		return manage.TestResult{}, err
 	}
+	f.mu.Lock()
 	f.tested = event
+	f.mu.Unlock()
 	if f.testing != nil {
 		f.testing()
 	}

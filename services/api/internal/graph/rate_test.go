@@ -2,10 +2,12 @@ package graph_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/token"
+	"github.com/crm-webhooks/crm-webhooks/pkg/webhook"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/graph"
 	"github.com/crm-webhooks/crm-webhooks/services/api/internal/limit"
 )
@@ -49,17 +51,21 @@ func TestRate_batchesCountTheirEvents(t *testing.T) {
 	}
 }
 
-// TestRate_dearRequestsCountForMore: a request that costs much is charged for it,
-// answered or refused; one that does not is not.
+// TestRate_dearRequestsCountForMore: a request that costs much, or has a large
+// answer, is charged for it, answered or refused; one that does not is not.
 func TestRate_dearRequestsCountForMore(t *testing.T) {
 	t.Parallel()
-	f := &fake{hooks: webhooks(acme, 0, 1), size: 1_000_000}
+	f := &fake{hooks: webhooks(acme, 0, 1), size: 1_000_000, payloads: map[webhook.EventID]string{}}
 	f.deliveries = deliveries(f.hooks[0], 100)
+	for _, d := range f.deliveries {
+		f.payloads[d.EventID] = `"` + strings.Repeat("x", 10<<10) + `"`
+	}
 	for document, charged := range map[string]int{
 		`{ viewer { role } }`:                                                               0,
 		`{ webhooks(first: 40) { nodes { id } } }`:                                          0,
 		`{ webhookDeliveries(first: 100) { nodes { id } } }`:                                2,
 		`{ webhookDeliveries(first: 100) { nodes { attempts { number } } } }`:               22,
+		`{ webhookDeliveries(first: 2) { nodes { ` + pages(20, "payload") + `} } }`:         8,
 		`{ webhookStats { total } }`:                                                        90,
 		`{ a: webhookStats { total } b: webhookStats { total } c: webhookStats { total } }`: 271, // refused at the third
 	} {

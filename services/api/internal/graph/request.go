@@ -21,7 +21,7 @@ type request struct {
 	cancel  context.CancelCauseFunc
 	refusal atomic.Pointer[gqlerrors.QueryError]
 	changes atomic.Bool // whether a mutation has begun
-	made    bool        // whether a large answer is being made
+	turn    turn        // to make a large answer
 }
 
 type requestKey struct{}
@@ -63,9 +63,10 @@ func (requestTracer) TraceField(ctx context.Context, _, typeName, name string, _
 	if !ok {
 		return ctx, func(*gqlerrors.QueryError) {}
 	}
+	r.budget.field(name)
 	if typeName == "Mutation" {
 		r.changes.Store(true)
+		r.turn.end() // it may wait for a receiver, or for others' events to be stored
 	}
-	r.budget.field(name)
 	return ctx, r.finish
 }

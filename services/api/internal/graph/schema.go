@@ -152,15 +152,16 @@ func (s *Schema) exec(ctx context.Context, r *request, document, operationName s
 	r.cancel, r.finish = cancel, r.budget.finish
 	r.budget.nameSize = outline.longestAlias
 	r.budget.refuse = func(err error) { r.refuse(s.errors.entry(ctx, err)) }
-	r.budget.enlarge = func() { s.enlarge(running, r) }
-	defer func() {
-		if r.made {
-			<-s.making
+	r.turn = turn{tenants: s.large, all: s.making}
+	defer r.turn.end()
+	r.budget.enlarge = func() {
+		if !r.turn.take(running) {
+			r.budget.refuse(&apiError{code: protocol.CodeLimitExceeded, message: protocol.TooMany("large answers"), wait: protocol.Busy})
 		}
-	}()
+	}
 	resp = s.schema.Exec(context.WithValue(running, requestKey{}, r), exactNumbers(document), operationName, decoded)
 	if principal, ok := auth.FromContext(ctx); ok {
-		s.requests.Charge(principal.Tenant, int(r.budget.spent.Load()/costPerRequest))
+		s.requests.Charge(principal.Tenant, r.budget.requests())
 	}
 	switch refusal := r.refusal.Load(); {
 	case refusal != nil:
@@ -172,20 +173,6 @@ func (s *Schema) exec(ctx context.Context, r *request, document, operationName s
 		resp.Data = nil // nothing was executed: a literal did not fit its scalar
 	}
 	return resp
-}
-
-// enlarge waits until a request may have a large answer: until it has left, its
-// tenant has no other one, and few are made at a time.
-func (s *Schema) enlarge(ctx context.Context, r *request) {
-	if !limit.PlaceOf(ctx).Join(ctx, s.large) {
-		r.budget.refuse(&apiError{code: protocol.CodeLimitExceeded, message: protocol.TooMany("large answers"), wait: protocol.Busy})
-		return
-	}
-	select {
-	case s.making <- struct{}{}:
-		r.made = true
-	case <-ctx.Done():
-	}
 }
 
 func failed(err error) *graphql.Response {
