@@ -244,7 +244,9 @@ func TestLimits_aLargeAnswerIsNotMadeWhileAMutationWaits(t *testing.T) {
 			done <- got
 		}
 	}
-	if got := run(t, as(t, globex, token.Admin), s, fmt.Sprintf(somePayloads, 30), ""); len(got.Errors) > 0 {
+	other, enough := context.WithTimeout(as(t, globex, token.Admin), 10*time.Second)
+	defer enough()
+	if got := run(t, other, s, fmt.Sprintf(somePayloads, 30), ""); len(got.Errors) > 0 {
 		t.Error(got.Errors)
 	}
 	close(goOn)
