@@ -137,6 +137,7 @@ func (t target) options() *redis.UniversalOptions {
 			o.TLSConfig.ServerName, _, _ = net.SplitHostPort(t.addrs[0])
 		}
 	}
+	o.Dialer = dialer(o.TLSConfig)
 	return o
 }
 
