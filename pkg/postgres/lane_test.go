@@ -86,6 +86,35 @@ func TestWork_admittingWaitsForNoClaim(t *testing.T) {
 	}
 }
 
+// As many may be queued as before, and yet be others: who had to wait for the lane
+// looks again when nobody else is there to go on.
+func TestWork_fillLooksAgainForWhatCameWhileItWaited(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hook := b.webhook(t, "acme", "*")
+	b.accept(t, b.submission(t, "acme", 1))
+	b.exec(t, `UPDATE pending_deliveries SET admitted = false`)
+	b.exec(t, `UPDATE lanes SET admitted = 0, queued = 1`)
+	other := b.begin(t) // sees to the one delivery, and queues another
+	b.execIn(t, other, `UPDATE pending_deliveries SET delivery_id = gen_random_uuid()`)
+	b.execIn(t, other, `UPDATE lanes SET queued = queued`)
+	filled := make(chan []webhook.Owed, 1)
+	go func() { // waited for below
+		owed, err := b.work.Fill(context.WithoutCancel(t.Context()), []webhook.WebhookID{hook})
+		if err != nil {
+			t.Error(err)
+		}
+		filled <- owed
+	}()
+	b.awaitBlocked(t, 1)
+	if err := other.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if owed := <-filled; len(owed) != 1 {
+		t.Errorf("rung for %v, want the one that came", owed)
+	}
+}
+
 func (b *bundle) execIn(t *testing.T, tx *sqlx.Tx, query string, args ...any) {
 	t.Helper()
 	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {

@@ -15,8 +15,9 @@ import (
 // must come `lane`: locked lanes with their tenants and new state, the slots given back
 // (freed; NULL: nothing was settled) and the rows queued again, the number of
 // slots to fill (room), whether no slot is taken otherwise (idle), whether the lane
-// was written while this statement waited for its lock (moved), and whether rows were
-// queued that its snapshot misses (stale).
+// was written while this statement waited for its lock (moved), and whether rows may
+// be queued that its snapshot misses (stale): there are more of them, or fewer, or as
+// many and nobody else is there to go on with them.
 // Parameters: $1 how many to lease at once of each tenant, $2 to whom, $5 for how many
 // to ring.
 const admitNext = `
@@ -98,7 +99,7 @@ WITH ` + lockLanes + `, lane AS MATERIALIZED (
 	SELECT l.webhook_id, l.tenant_id, ` + laneState + `, NULL::bigint AS freed, NULL::bigint AS requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted, 0) ELSE 0 END AS room,
 		l.admitted <= 0 AS idle, l.version <> s.version AS moved,
-		l.open AND l.queued <> s.queued AND l.queued > 0 AND l.admitted < least($4, ` + mostOf + `) AND ` + notQuiet + ` AS stale
+		l.open AND (l.queued <> s.queued OR l.version <> s.version AND l.admitted <= 0) AND l.queued > 0 AND l.admitted < least($4, ` + mostOf + `) AND ` + notQuiet + ` AS stale
 	FROM locked l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext
 
@@ -149,7 +150,7 @@ WITH ` + lockLanes + `, outcome AS MATERIALIZED (
 	SELECT l.webhook_id, l.tenant_id, ` + toldState + `, l.freed, l.requeued,
 		CASE WHEN l.open AND l.queued > 0 AND ` + notQuiet + ` THEN greatest(least($4, ` + mostOf + `) - l.admitted + coalesce(l.freed, 0), 0) ELSE 0 END AS room,
 		l.admitted <= coalesce(l.freed, 0) AS idle, l.version <> s.version AS moved,
-		l.open AND l.queued <> s.queued AND l.queued > 0 AND ` + notQuiet + ` AS stale
+		l.open AND (l.queued <> s.queued OR l.version <> s.version AND l.admitted <= coalesce(l.freed, 0)) AND l.queued > 0 AND ` + notQuiet + ` AS stale
 	FROM settled_lane l JOIN snapshot s ON s.webhook_id = l.webhook_id
 )` + admitNext + `
 UNION ALL
