@@ -128,9 +128,9 @@ func (b *budget) load(get func(most int) (bytes int, err error)) error {
 	b.loading.Lock()
 	defer b.loading.Unlock()
 	left := max(0, maxCost-int(b.spent.Load())) * bytesPerCost
-	small := min(left, largeBytes-int(b.written.Load()+b.loaded.Load()))
+	small := max(0, min(left, largeBytes-int(b.written.Load()+b.loaded.Load())))
 	bytes, err := 0, error(webhook.ErrLimitExceeded)
-	if small > 0 {
+	if small > 0 || left == 0 { // otherwise only a large one will do
 		bytes, err = get(small)
 	}
 	if errors.Is(err, webhook.ErrLimitExceeded) && small < left {

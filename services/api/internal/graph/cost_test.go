@@ -52,6 +52,24 @@ func TestLimits_cost(t *testing.T) {
 	}
 }
 
+// TestLimits_costToTheLast: what uses up all of it, and loads nothing beyond, is
+// answered.
+func TestLimits_costToTheLast(t *testing.T) {
+	t.Parallel()
+	for n, refused := range map[int]bool{100: false, 101: true} {
+		f := &fake{hooks: webhooks(acme, 0, 1)}
+		got := runAs(t, f, `{`+pages(n, `webhooks(first: 100) { nodes { id } }`)+`}`, "")
+		if (len(got.Errors) > 0) != refused {
+			t.Errorf("%d pages of 100: %v", n, got.Errors)
+		}
+		for _, e := range got.Errors {
+			if e.Message == "" {
+				t.Error("an error says nothing")
+			}
+		}
+	}
+}
+
 // TestLimits_sizeOfAnswers: few large payloads are as much as many small ones.
 func TestLimits_sizeOfAnswers(t *testing.T) {
 	t.Parallel()

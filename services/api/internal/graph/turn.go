@@ -42,7 +42,8 @@ func (t *turn) take(ctx context.Context) bool {
 	return true
 }
 
-// end lets others make theirs. It is called while nothing takes the turn.
+// end lets other tenants make theirs. What has been read stays in memory, and so the
+// request remains its tenant's one. It is called while nothing takes the turn.
 func (t *turn) end() {
 	if t.taken.Swap(false) {
 		<-t.all
