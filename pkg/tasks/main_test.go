@@ -178,7 +178,9 @@ func (g *gate) set(open bool) {
 func (g *gate) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.held = make(chan struct{})
+	if g.held == nil {
+		g.held = make(chan struct{})
+	}
 }
 
 func (g *gate) release() {
