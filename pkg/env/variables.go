@@ -39,7 +39,7 @@ func Variables() []Variable {
 		{"HOOKS_DISABLE_AFTER_FAILURES", "20", "but not before it failed in as many deliveries"},
 		{"HOOKS_DATABASE_CONNECTIONS", "26", "PostgreSQL connections of each api and each worker, at most; at least 8"},
 
-		{"HOOKS_TENANT_REQUEST_RATE", "1000", "requests a second that one tenant may send to one api process, accepting events apart; dear queries count for up to 200; 0 is no limit"},
+		{"HOOKS_TENANT_REQUEST_RATE", "1000", "requests a second that one tenant may send to one api process, accepting events apart; dear queries, and those with large answers, count for up to 360; 0 is no limit"},
 		{"HOOKS_TENANT_EVENT_RATE", "50000", "events a second that one tenant may send to one api process, in batches or singly; 0 is no limit"},
 
 		{"HOOKS_MONITOR_USER", "", "login of the monitor"},

@@ -71,7 +71,10 @@ func (d *Doorbell) RingFirst(owed []webhook.Owed) {
 func (d *Doorbell) Ring(owed []webhook.Owed) { d.add(Pack(due(owed, ""), bellSize)) }
 
 // RingReplay rings through the queue for replays.
-func (d *Doorbell) RingReplay(owed []webhook.Owed) { d.add(Pack(due(owed, Bulk), bellSize)) }
+func (d *Doorbell) RingReplay(owed []webhook.Owed) { d.RingIn(Bulk, owed) }
+
+// RingIn rings through the queue that deliveries have been rung through before.
+func (d *Doorbell) RingIn(q Queue, owed []webhook.Owed) { d.add(Pack(due(owed, q), bellSize)) }
 
 // RingOwn gives a delivery a task of its own, that waits for its next attempt
 // or shows that it is dead.

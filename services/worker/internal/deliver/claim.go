@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -63,7 +62,7 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 		tickets[t.id] = t
 		ids = append(ids, t.id)
 	}
-	holder, ended := e.holders.next(), e.watch(batch)
+	holder, ended := e.holders.next(), e.watch()
 	claims, err := e.cfg.Store.Claim(ctx, ids, holder)
 	ended(err)
 	e.settle(batch, nil, claims)
@@ -71,19 +70,15 @@ func (e *Engine) claim(ctx context.Context, batch []*ticket) {
 		e.start(c, tickets[c.Delivery])
 		delete(tickets, c.Delivery)
 	}
-	var due, unclaimed []*ticket
+	var due []*ticket
 	for _, t := range tickets {
-		switch {
-		case errors.Is(err, webhook.ErrUnavailable):
-			unclaimed = append(unclaimed, t)
-		case t.due && err == nil:
+		if t.due && err == nil {
 			due = append(due, t)
-		default:
-			t.answer(result{err: err})
+			continue
 		}
+		t.answer(result{err: err}) // what could not be claimed may be at fault itself: it is tried again more and more seldom
 	}
 	e.admitSoon(due)
-	e.turnAway(unclaimed, err)
 	if err != nil {
 		e.doubt(webhook.Doubt{Holders: []string{holder}, Deliveries: ids}) //nolint:contextcheck // it outlives ctx
 	}

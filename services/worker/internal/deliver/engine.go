@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/crm-webhooks/crm-webhooks/pkg/sender"
 	"github.com/crm-webhooks/crm-webhooks/pkg/tasks"
@@ -34,6 +35,7 @@ type Sender interface {
 // Doorbell rings for deliveries; it never blocks.
 type Doorbell interface {
 	Ring(owed []webhook.Owed)
+	RingIn(q tasks.Queue, owed []webhook.Owed)
 	RingOwn(o webhook.Owed, notBefore time.Time, lastError string, exhausted bool)
 }
 
@@ -84,9 +86,11 @@ type Engine struct {
 
 	mu       sync.Mutex
 	slots    shares
-	due      []*ticket     // to be admitted first
-	stopping time.Time     // since when; zero: not
-	deaf     bool          // PostgreSQL does not answer claims, the gate is shut
+	due      []*ticket // to be admitted first
+	stopping time.Time // since when; zero: not
+	deaf     bool      // PostgreSQL does not answer claims, the gate is shut
+	toldDeaf bool      // the log says so
+	tellDeaf rate.Sometimes
 	wake     chan struct{} // there may be something to claim
 	wakeDue  chan struct{} // there is something to admit
 
@@ -102,7 +106,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, slots: newShares(cfg.Slots), timers: newTimers(), holders: holders{worker: cfg.Worker},
-		wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1), jobs: make(chan job, cfg.Slots), givenUp: make(chan struct{}),
+		tellDeaf: rate.Sometimes{First: 1, Interval: tellEvery}, wake: make(chan struct{}, 1), wakeDue: make(chan struct{}, 1), jobs: make(chan job, cfg.Slots), givenUp: make(chan struct{}),
 	}
 	for i := range e.records {
 		e.records[i] = newRecorder(e)
@@ -114,6 +118,7 @@ func New(cfg Config) (*Engine, error) {
 // ticket is one delivery that a bell waits for.
 type ticket struct {
 	id    webhook.DeliveryID
+	queue tasks.Queue
 	party party
 	// due means that the bell is a timer: the delivery may need admission first.
 	due bool
@@ -203,7 +208,7 @@ func (e *Engine) Deliver(ctx context.Context, b tasks.Bell) ([]*webhook.Outcome,
 	done := make(chan result, len(b.Deliveries))
 	tickets := make([]*ticket, len(b.Deliveries))
 	for i, id := range b.Deliveries {
-		tickets[i] = &ticket{id: id, party: party{b.TenantOf(i), b.Queue == tasks.Test}, due: b.Own, own: b.Own, done: done}
+		tickets[i] = &ticket{id: id, queue: b.Queue, party: party{b.TenantOf(i), b.Queue == tasks.Test}, due: b.Own, own: b.Own, done: done}
 	}
 	e.enqueue(tickets)
 	var outcomes []*webhook.Outcome
@@ -325,7 +330,12 @@ func (e *Engine) stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopping = e.cfg.Now()
-	e.turnAway(append(e.slots.empty(), e.due...), tasks.ErrStopping)
+	e.turnAwayAll(tasks.ErrStopping)
+}
+
+// turnAwayAll needs mu.
+func (e *Engine) turnAwayAll(why error) {
+	e.turnAway(append(e.slots.empty(), e.due...), why)
 	e.due = nil
 }
 
@@ -333,25 +343,18 @@ func (e *Engine) stop() {
 // live on with a delivery and come back by themselves, a little later: whichever is
 // the second to come finds nothing to claim.
 func (e *Engine) turnAway(tickets []*ticket, why error) {
+	owed := map[tasks.Queue][]webhook.Owed{}
 	for _, t := range tickets {
 		var err error
 		if t.own {
 			err = why
 		}
 		t.answer(result{err: err})
+		owed[t.queue] = append(owed[t.queue], webhook.Owed{Delivery: t.id, Tenant: t.party.tenant})
 	}
-	e.cfg.Doorbell.Ring(owed(tickets))
-}
-
-func owed(tickets []*ticket) []webhook.Owed {
-	owed := make([]webhook.Owed, len(tickets))
-	for i, t := range tickets {
-		owed[i] = webhook.Owed{Delivery: t.id, Tenant: t.party.tenant} // which queue that is does not matter
-		if t.party.test {
-			owed[i].Kind = webhook.KindTest
-		}
+	for queue, owed := range owed {
+		e.cfg.Doorbell.RingIn(queue, owed)
 	}
-	return owed
 }
 
 func (e *Engine) isStopping() bool {

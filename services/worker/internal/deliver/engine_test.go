@@ -74,6 +74,7 @@ func (s *slowCommit) DisableGone(context.Context, []webhook.WebhookID) (disabled
 type quiet struct{}
 
 func (quiet) Ring([]webhook.Owed)                           {}
+func (quiet) RingIn(tasks.Queue, []webhook.Owed)            {}
 func (quiet) RingOwn(webhook.Owed, time.Time, string, bool) {}
 
 // accepting is a receiver that accepts everything.

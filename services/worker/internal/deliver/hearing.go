@@ -12,22 +12,25 @@ import (
 
 const (
 	// claimPatience is how long a claim may take before others are rung for what waits
-	// for it: hundreds of times as long as usual, and half of what the relay gives it.
+	// behind it: hundreds of times as long as usual, and half of what the relay gives
+	// it.
 	claimPatience = time.Second
-	// askEvery is how often PostgreSQL is asked whether claims are answered again.
+	// askEvery is how often PostgreSQL is asked whether claims are answered again. No
+	// claim is tried for as long after one that failed.
 	askEvery = 250 * time.Millisecond
+	// tellEvery bounds what the log says of it.
+	tellEvery = 5 * time.Second
 )
 
-// watch has others rung for a batch, and for whatever waits, when it is not claimed
-// soon. Ended tells that it is. Until then, or until PostgreSQL answers again, no
-// bells are fetched: who can claim hears them.
-func (e *Engine) watch(batch []*ticket) (ended func(error)) {
+// watch has others rung for whatever waits when a claim that begins is not answered
+// soon; ended tells that it is. Until then, or until PostgreSQL answers claims again,
+// no bells are fetched: who can claim hears them.
+func (e *Engine) watch() (ended func(error)) {
 	done := false // guarded by mu
 	late := time.AfterFunc(claimPatience, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if !done {
-			e.cfg.Doorbell.Ring(owed(batch)) // should it be claimed yet, they find nothing
 			e.shut(slog.Duration("waited", claimPatience))
 		}
 	})
@@ -51,8 +54,11 @@ func (e *Engine) shut(why slog.Attr) {
 	}
 	e.deaf = true
 	e.cfg.Gate.Shut()
-	e.cfg.Log.Warn("PostgreSQL does not answer claims, leaving bells to other workers", why)
-	e.turnAway(e.slots.empty(), webhook.Unavailable(nil))
+	e.tellDeaf.Do(func() {
+		e.cfg.Log.Warn("PostgreSQL does not answer claims, leaving bells to other workers", why)
+		e.toldDeaf = true
+	})
+	e.turnAwayAll(webhook.Unavailable(nil))
 }
 
 // reopen needs mu.
@@ -62,7 +68,10 @@ func (e *Engine) reopen() {
 	}
 	e.deaf = false
 	e.cfg.Gate.Open()
-	e.cfg.Log.Info("PostgreSQL answers claims, hearing bells again")
+	if e.toldDeaf {
+		e.cfg.Log.Info("PostgreSQL answers claims, hearing bells again")
+		e.toldDeaf = false
+	}
 }
 
 func (e *Engine) isDeaf() bool {
@@ -73,7 +82,14 @@ func (e *Engine) isDeaf() bool {
 
 // awaitClaims asks until PostgreSQL answers claims, or ctx ends.
 func (e *Engine) awaitClaims(ctx, base context.Context) {
-	for e.isDeaf() && ctx.Err() == nil {
+	for e.isDeaf() {
+		pause := time.NewTimer(askEvery)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
 		asking, cancel := context.WithTimeout(base, storeTimeout)
 		_, err := e.cfg.Store.Claim(asking, nil, e.holders.next())
 		cancel()
@@ -81,13 +97,6 @@ func (e *Engine) awaitClaims(ctx, base context.Context) {
 			e.mu.Lock()
 			e.reopen()
 			e.mu.Unlock()
-			return
 		}
-		pause := time.NewTimer(askEvery)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
 	}
 }

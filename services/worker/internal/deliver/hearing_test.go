@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -55,7 +56,7 @@ func TestEngine_leavesBellsToOthersWhilePostgreSQLDoesNotAnswerClaims(t *testing
 	t.Parallel()
 	for name, test := range map[string]struct {
 		silent bool
-		after  time.Duration // the first bell is told to others
+		after  time.Duration // others are rung for what waits
 	}{
 		"it is silent": {true, claimPatience},
 		"it refuses":   {false, 0},
@@ -93,24 +94,23 @@ func leavesBells(t *testing.T, silent bool, after time.Duration) {
 	}
 	start := time.Now()
 	first := ring(0, false)
-	if owed := <-doorbell.rung; owed[0].Delivery != ids[0] || time.Since(start) != after {
-		t.Errorf("%v after %s, want the first one after %s", owed, time.Since(start), after)
-	}
-	synctest.Wait()
-	if !gate.shut.Load() {
-		t.Error("bells are still fetched")
-	}
-	for i, own := range []bool{false, true} { // they had been fetched before
+	for i, own := range []bool{false, true} { // what waits, and what had been fetched already
 		answer := ring(1+i, own)
-		if owed := <-doorbell.rung; owed[0].Delivery != ids[1+i] {
-			t.Errorf("rung for %v", owed)
+		if owed := <-doorbell.rung; owed[0].Delivery != ids[1+i] || time.Since(start) != after {
+			t.Errorf("%v after %s, want %s after %s", owed, time.Since(start), ids[1+i], after)
 		}
 		if err := <-answer; errors.Is(err, webhook.ErrUnavailable) != own || !own && err != nil {
 			t.Errorf("answered with %v, the delivery's own bell: %t", err, own)
 		}
 	}
+	if !gate.shut.Load() {
+		t.Error("bells are still fetched")
+	}
+	if err := <-first; !errors.Is(err, webhook.ErrUnavailable) { // it may be at fault itself
+		t.Errorf("what could not be claimed is answered with %v", err)
+	}
 	asked := store.asked.Load()
-	<-time.After(time.Minute) // while its claim lasts, or is asked for again and again
+	<-time.After(time.Minute)
 	if more := store.asked.Load() - asked; more < 2 || more > int64(time.Minute/askEvery) {
 		t.Errorf("asked %d times in a minute", more)
 	}
@@ -120,14 +120,53 @@ func leavesBells(t *testing.T, silent bool, after time.Duration) {
 	if gate.shut.Load() {
 		t.Error("bells are not fetched again")
 	}
-	if err := <-first; err != nil {
-		t.Error(err)
-	}
-	if err := <-ring(3, false); err != nil || receiver.sent.Load() == 0 {
-		t.Errorf("%d sent, %v, want the last one at least", receiver.sent.Load(), err)
+	if err := <-ring(3, false); err != nil || receiver.sent.Load() != 1 {
+		t.Errorf("%d sent, %v, want the last one", receiver.sent.Load(), err)
 	}
 	stop()
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
+}
+
+// poisoned is a store that cannot claim one delivery, and can claim all others.
+type poisoned struct {
+	slowCommit
+
+	by     webhook.DeliveryID
+	failed atomic.Int64
+}
+
+func (s *poisoned) Claim(ctx context.Context, ids []webhook.DeliveryID, holder string) ([]webhook.Claim, error) {
+	if slices.Contains(ids, s.by) {
+		s.failed.Add(1)
+		return nil, webhook.Unavailable(errors.New("could not read block 5"))
+	}
+	return s.slowCommit.Claim(ctx, ids, holder)
+}
+
+func (s *poisoned) Record(context.Context, []webhook.Outcome, webhook.Room) (a webhook.Admission, _ error) {
+	return a, nil
+}
+
+// Where it is a delivery that makes claims fail, and not the server, nobody is rung
+// for it at once, and the others are delivered.
+func TestEngine_whatCannotBeClaimedKeepsNobodyBusy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bad, good := deliveryID(1), deliveryID(2)
+		store, doorbell := &poisoned{by: bad}, bell{rung: make(chan []webhook.Owed, 10)}
+		e := run(t, store, doorbell)
+		if _, err := e.Deliver(t.Context(), tasks.Bell{Deliveries: []webhook.DeliveryID{bad}}); !errors.Is(err, webhook.ErrUnavailable) {
+			t.Errorf("answered with %v, want to be tried again later", err)
+		}
+		<-time.After(2 * askEvery)
+		if _, err := e.Deliver(t.Context(), tasks.Bell{Deliveries: []webhook.DeliveryID{good}}); err != nil {
+			t.Error(err)
+		}
+		<-time.After(time.Minute)
+		if n := store.failed.Load(); n != 1 || len(doorbell.rung) > 0 {
+			t.Errorf("claimed %d times, rung for %d times", n, len(doorbell.rung))
+		}
+	})
 }
