@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -29,7 +30,8 @@ const (
 // CreatePartitions makes the partitions from today to the given number of days
 // ahead (UTC) and returns how many tables are new. One that cannot be made now
 // does not keep the others from being made. A day of which the default partition
-// holds very many rows is left to it.
+// holds very many rows is left to it. Rows that came to the default partition after
+// their day had got one of its own, where nobody finds them, are moved there.
 func (p *Pruner) CreatePartitions(ctx context.Context, now time.Time, days int) (made int, err error) {
 	for i := range days + 1 {
 		day := now.UTC().AddDate(0, 0, i).Format(time.DateOnly)
@@ -42,7 +44,48 @@ func (p *Pruner) CreatePartitions(ctx context.Context, now time.Time, days int) 
 			}
 		}
 	}
-	return made, err
+	return made, errors.Join(err, p.moveStrays(ctx))
+}
+
+// moveStray has a default partition, its key, a day's partition and the day. The
+// limit keeps the transaction short; more are moved the next time.
+const moveStray = `
+WITH moved AS (
+	DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(
+		SELECT ctid FROM %[1]s WHERE %[2]s >= uuid_floor('%[4]s 00:00+00') AND %[2]s < uuid_floor('%[4]s 00:00+00'::timestamptz + interval '24 hours') LIMIT 10000))
+	RETURNING *
+)
+INSERT INTO %[3]s SELECT * FROM moved`
+
+// moveStrays moves rows that were on their way to a default partition when their
+// day got one of its own. PostgreSQL refuses nearly all of them, and we try those
+// again, but now and then one is let in.
+func (p *Pruner) moveStrays(ctx context.Context) error {
+	var some bool
+	if err := p.db.GetContext(ctx, &some, selectStrays); err != nil || !some {
+		return dbError("looking into the default partitions", err)
+	}
+	days, err := p.partitionsBefore(ctx, time.Now().AddDate(100, 0, 0))
+	if err != nil {
+		return err
+	}
+	for day, tables := range days {
+		for _, table := range tables {
+			parent, _, _ := strings.Cut(table, "_")
+			// Safety: table matched dayPartition, and so did the day, so they need no quoting.
+			_, fault := p.db.ExecContext(ctx, fmt.Sprintf(moveStray, parent+"_default", keyOf(parent), table, day))
+			err = errors.Join(err, dbError("moving rows to partition "+table, fault))
+		}
+	}
+	return err
+}
+
+// keyOf is the column that a table is partitioned by.
+func keyOf(parent string) string {
+	if parent == "attempts" {
+		return "delivery_id"
+	}
+	return "id"
 }
 
 const listPartitions = `
@@ -137,9 +180,9 @@ DELETE FROM webhooks w WHERE deleted_at < now() - make_interval(secs => $1)
 // deleteStrays removes the rows of the default partitions that belong to days
 // before end.
 func (p *Pruner) deleteStrays(ctx context.Context, end time.Time) error {
-	for _, table := range [][2]string{{"attempts_default", "delivery_id"}, {"deliveries_default", "id"}, {"events_default", "id"}} {
-		if err := p.deleteAll(ctx, fmt.Sprintf(deleteStrays, table[0], table[1]), end); err != nil {
-			return dbError("deleting old rows of "+table[0], err)
+	for _, parent := range []string{"attempts", "deliveries", "events"} {
+		if err := p.deleteAll(ctx, fmt.Sprintf(deleteStrays, parent+"_default", keyOf(parent)), end); err != nil {
+			return dbError("deleting old rows of the default partition of "+parent, err)
 		}
 	}
 	return nil
